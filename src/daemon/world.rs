@@ -1,0 +1,168 @@
+//! What the daemon needs of the world outside, as traits; `os` is the real one, the simulator another.
+//!
+//! Not here: [`crate::queue::disk::Disk`], [`crate::relay::mailbox::Mailbox`] and
+//! [`crate::intake::drop_directory::DropDirectory`], which belong to the rooms that need them.
+//! Every call returns at once, but for `sync` of the disk and the mailbox, which take what the
+//! medium takes. A socket is named by a [`Token`] that the daemon chooses: one per slot, so the
+//! table of sockets is as fixed as the table of slots. Readiness is a hint: a call on a socket that
+//! is not ready says [`Transfer::NotReady`], never blocks.
+
+use crate::base::time::Now;
+use core::net::{IpAddr, SocketAddr};
+
+/// Names a socket: the number of the daemon's slot that owns it. Below `Limits::tokens`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token(pub u16);
+
+/// What woke the loop.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// Listener number so-and-so (in the order they were bound) has connections waiting.
+    Listener(u8),
+    /// Something changed at a socket. `closed`: the peer has shut down or reset, so reads must go
+    /// on until they say so.
+    Socket {
+        /// Which.
+        token: Token,
+        /// Reading may give bytes.
+        readable: bool,
+        /// Writing may take bytes (also: a connect has finished, one way or the other).
+        writable: bool,
+        /// The other side is gone or going.
+        closed: bool,
+    },
+    /// A name that was asked for.
+    Resolved {
+        /// The number given to [`Resolver::resolve`].
+        ticket: u32,
+        /// The addresses, or why not.
+        answer: Result<Addresses, ResolveError>,
+    },
+    /// A new file may lie in the drop directory.
+    Drop,
+    /// TERM or INT: finish what is under way, accept nothing new, leave.
+    Drain,
+    /// USR1: everything is due now.
+    Flush,
+}
+
+/// At most eight addresses of one name, in the order to try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Addresses {
+    list: [Option<IpAddr>; 8],
+    len: u8,
+}
+
+impl Addresses {
+    /// Appends `address`; the ninth is dropped.
+    pub fn push(&mut self, address: IpAddr) {
+        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+            *place = Some(address);
+            self.len += 1;
+        }
+    }
+
+    /// The address number `index`, from 0.
+    pub fn get(&self, index: u8) -> Option<IpAddr> {
+        self.list.get(usize::from(index)).copied().flatten()
+    }
+}
+
+/// Why a name has no addresses now. All of these are temporary: a name that is not there today
+/// may be tomorrow, and mail is never returned for it before it expires (LAW 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResolveError {
+    /// The resolver says that there is no such name, or none with an address.
+    NoSuchName,
+    /// No resolver answered, or it failed.
+    Unavailable,
+    /// No answer within `limits::RESOLVE_TIMEOUT`.
+    TimedOut,
+}
+
+/// Who connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// Over TCP; IPv4-mapped IPv6 addresses arrive here as the IPv4 address they mean.
+    Tcp(SocketAddr),
+    /// Over a Unix socket, with the kernel's word for who it is.
+    Unix {
+        /// User id.
+        uid: u32,
+    },
+}
+
+/// What [`Net::accept`] found.
+#[derive(Clone, Copy, Debug)]
+pub enum Accepted {
+    /// A connection, now known under the token given.
+    Peer(Peer),
+    /// Nobody waits.
+    Nothing,
+    /// The system has no descriptors or memory left; try again when a slot is freed, or in a second.
+    Exhausted,
+}
+
+/// Why a connection could not be made, or broke.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetError {
+    /// Nobody listens there.
+    Refused,
+    /// No route to host or network, or the network is down.
+    Unreachable,
+    /// The system's own time-out.
+    TimedOut,
+    /// Reset or broken pipe.
+    Reset,
+    /// Descriptors, memory or ports are used up here.
+    Exhausted,
+    /// Anything else.
+    Other,
+}
+
+/// What came of moving bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// None now; an event will tell.
+    NotReady,
+    /// The peer has ended its side (reading only).
+    Closed,
+    /// The connection is gone.
+    Failed(NetError),
+}
+
+/// Sockets.
+pub trait Net {
+    /// Takes one waiting connection of `listener` into the socket table as `token`, which is free.
+    fn accept(&mut self, listener: u8, token: Token) -> Accepted;
+    /// Starts to connect `token`, which is free, to `to`; an event tells when it can be written,
+    /// and the first [`Net::send`] or [`Net::receive`] tells whether it failed.
+    fn connect(&mut self, token: Token, to: SocketAddr) -> Result<(), NetError>;
+    /// Reads what is there into `into`, which is not empty.
+    fn receive(&mut self, token: Token, into: &mut [u8]) -> Transfer;
+    /// Writes a prefix of `from`, which is not empty.
+    fn send(&mut self, token: Token, from: &[u8]) -> Transfer;
+    /// Closes `token`; nothing happens if it is free.
+    fn close(&mut self, token: Token);
+}
+
+/// Names to addresses, off the loop.
+pub trait Resolver {
+    /// Asks for `host`; [`Event::Resolved`] with `ticket` follows within `limits::RESOLVE_TIMEOUT`.
+    /// False: too many questions are under way, ask again later.
+    fn resolve(&mut self, ticket: u32, host: &str) -> bool;
+}
+
+/// Both clocks.
+pub trait Clock {
+    /// Reads them.
+    fn now(&mut self) -> Now;
+}
+
+/// Unpredictable bytes.
+pub trait Random {
+    /// Fills `bytes`.
+    fn fill(&mut self, bytes: &mut [u8]);
+}

@@ -1,0 +1,66 @@
+//! Every maximum and every time-out that is not a config key, checked against each other when
+//! this compiles.
+//!
+//! The memory sum of a running daemon stands at the end, one addend a line.
+
+use core::time::Duration;
+
+/// A command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512, and for more with extensions;
+/// AUTH= and ORCPT= in xtext may each need 500.
+pub const LINE_BYTES_MAX: usize = 2048;
+/// What a session reads into. RFC 2920 pipelines are answered from it; DATA streams through it.
+pub const INPUT_BYTES: usize = 4096;
+/// Replies of a session that wait to be written.
+pub const REPLIES_BYTES: usize = 1024;
+/// Room that must be free among the replies before the next command is read: the longest reply.
+pub const REPLY_BYTES_MAX: usize = 512;
+/// What a sending slot writes from.
+pub const OUTPUT_BYTES: usize = 4096;
+/// A mailbox: RFC 5321 §4.5.3.1.3 allows a path of 256 with its angle brackets.
+pub const ADDRESS_BYTES_MAX: usize = 254;
+/// RFC 5321 §4.5.3.1.1.
+pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// RFC 5321 §4.5.3.1.2, less the dot of the root.
+pub const DOMAIN_BYTES_MAX: usize = 253;
+/// Recipients of one message that a state entry has bits for.
+pub const RECIPIENTS_MAX: usize = 112;
+/// A line of a message, without CRLF: RFC 5321 §4.5.3.1.6.
+pub const TEXT_LINE_BYTES_MAX: usize = 998;
+/// A reply line of a next hop (threats 25).
+pub const REMOTE_LINE_BYTES_MAX: usize = 512;
+/// Lines of one reply of a next hop.
+pub const REMOTE_REPLY_LINES_MAX: u8 = 100;
+/// What is kept of a next hop's reply for logs and reports.
+pub const REMOTE_TEXT_BYTES_MAX: usize = 200;
+/// One log line.
+pub const LOG_LINE_BYTES_MAX: usize = 300;
+/// Bad commands in one session before it is closed with 421.
+pub const BAD_COMMANDS_MAX: u8 = 20;
+/// Commands without a transaction (NOOP, RSET, VRFY, HELP …) before a session is closed with 421.
+pub const IDLE_COMMANDS_MAX: u16 = 1000;
+/// A whole session of a stranger.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+/// Body bytes a second, averaged from the 354 on, that a sender must keep up (threats 10).
+pub const DATA_RATE_FLOOR: u64 = 64;
+/// How long the rate of a body is not looked at.
+pub const DATA_RATE_GRACE: Duration = Duration::from_secs(60);
+/// Bytes read from one connection before the others get their turn.
+pub const TURN_BYTES_MAX: usize = 64 * 1024;
+/// One name, from question to answer.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Listeners, submit and control sockets included.
+pub const LISTENERS_MAX: usize = 16;
+/// Connections to the control socket at one time.
+pub const CONTROL_SLOTS: u16 = 2;
+/// Slots kept for loopback and the submit socket.
+pub const LOCAL_SLOTS: u16 = 2;
+/// The slot into which the connection after the last goes while it is looked for another (decisions 15).
+pub const SPARE_SLOTS: u16 = 1;
+/// Sockets that wait in the kernel to be accepted.
+pub const LISTEN_BACKLOG: i32 = 128;
+
+const _: () = assert!(LINE_BYTES_MAX <= INPUT_BYTES);
+const _: () = assert!(2 * REPLY_BYTES_MAX <= REPLIES_BYTES);
+const _: () = assert!(ADDRESS_BYTES_MAX + 2 <= 256);
+const _: () = assert!(TEXT_LINE_BYTES_MAX + 3 <= OUTPUT_BYTES);
+const _: () = assert!(REMOTE_TEXT_BYTES_MAX <= REMOTE_LINE_BYTES_MAX);
