@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn text_is_cut_at_a_character() {
         let mut text = Text::<4>::new();
-        write!(text, "ab{}", "éé").unwrap();
+        write!(text, "abéé").unwrap();
         assert_eq!(text.as_str(), "abé");
         assert_eq!(Text::<2>::from("xyz").as_str(), "xy");
     }
