@@ -1,0 +1,216 @@
+//! Envelope records: how a sender, recipients and what else belongs to a message lie in the queue.
+//!
+//! A record is type (1 byte), flags (1), length (2, little-endian), then so many bytes; the same in
+//! the image and in a drop file. They come as a stream, since they may straddle blocks: [`encode`]
+//! writes a head, [`RecordReader`] puts one record together at a time in fixed memory. An unknown
+//! type with the critical flag, or a length no version would write, is [`Unreadable`]: that one
+//! message is held, the rest of the queue is not concerned. Addresses are bytes with a length, never
+//! lines; whoever reads them parses them again.
+
+/// The longest value of a record that this version knows; DSN's ORCPT= is the longest (500).
+pub const VALUE_BYTES_MAX: usize = 512;
+/// Type, flags, length.
+pub const RECORD_HEAD_BYTES: usize = 4;
+
+const CRITICAL: u8 = 1;
+
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Record<'a> {
+    /// MAIL FROM, without brackets; empty is the null path. Always the first.
+    Sender(&'a [u8]),
+    /// RCPT TO as accepted. Their order numbers them from 0.
+    Recipient(&'a [u8]),
+    /// Who handed it in, for people: an address, and the name given with HELO or EHLO.
+    Client(&'a [u8]),
+    /// The local user who handed it in.
+    Login(u32),
+    /// The drop file that it was imported from.
+    DropName([u8; 32]),
+    /// A non-critical record of a later version.
+    Unknown,
+}
+
+/// The envelope cannot be understood by this version, or is not one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable;
+
+const SENDER: u8 = 1;
+const RECIPIENT: u8 = 2;
+const CLIENT: u8 = 3;
+const LOGIN: u8 = 4;
+const DROP_NAME: u8 = 5;
+
+impl Record<'_> {
+    /// Hands the record's bytes to `each`, head and value, in one or two pieces. A value beyond
+    /// [`VALUE_BYTES_MAX`] is cut: every caller's grammar keeps its values shorter.
+    pub fn encode<E>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let number;
+        let (kind, flags, value): (u8, u8, &[u8]) = match self {
+            Record::Sender(address) => (SENDER, CRITICAL, address),
+            Record::Recipient(address) => (RECIPIENT, CRITICAL, address),
+            Record::Client(text) => (CLIENT, 0, text),
+            Record::Login(uid) => {
+                number = uid.to_le_bytes();
+                (LOGIN, 0, &number)
+            }
+            Record::DropName(name) => (DROP_NAME, CRITICAL, name),
+            Record::Unknown => return Ok(()),
+        };
+        let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
+        let length = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
+        each(&[kind, flags, length[0], length[1]])?;
+        each(value)
+    }
+
+    /// How many bytes [`Record::encode`] makes of it.
+    pub fn encoded_len(&self) -> usize {
+        let mut sum = 0;
+        let _: Result<(), core::convert::Infallible> = self.encode(|bytes| {
+            sum += bytes.len();
+            Ok(())
+        });
+        sum
+    }
+}
+
+/// Puts records together from a stream cut anywhere.
+pub struct RecordReader {
+    bytes: [u8; RECORD_HEAD_BYTES + VALUE_BYTES_MAX],
+    have: usize,
+    /// Bytes of a record of a later version that are still to be passed over.
+    skip: usize,
+}
+
+impl Default for RecordReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RecordReader {
+    /// At the start of an envelope.
+    pub const fn new() -> RecordReader {
+        RecordReader { bytes: [0; RECORD_HEAD_BYTES + VALUE_BYTES_MAX], have: 0, skip: 0 }
+    }
+
+    /// True between two records: where an envelope may end.
+    pub fn is_between(&self) -> bool {
+        self.have == 0 && self.skip == 0
+    }
+
+    /// Takes a prefix of `input`: how much of it, and the record that it completed, if one.
+    pub fn step(&mut self, input: &[u8]) -> Result<(usize, Option<Record<'_>>), Unreadable> {
+        if self.skip > 0 {
+            let skipped = self.skip.min(input.len());
+            self.skip -= skipped;
+            return Ok((skipped, None));
+        }
+        let mut taken = self.fill(input, RECORD_HEAD_BYTES);
+        let [kind, flags, low, high, ..] = self.bytes;
+        if self.have < RECORD_HEAD_BYTES {
+            return Ok((taken, None));
+        }
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        if !(SENDER..=DROP_NAME).contains(&kind) {
+            if flags & CRITICAL != 0 {
+                return Err(Unreadable);
+            }
+            self.have = 0;
+            self.skip = length;
+            return Ok((taken, Some(Record::Unknown)));
+        }
+        if length > VALUE_BYTES_MAX {
+            return Err(Unreadable);
+        }
+        let rest = input.get(taken..).unwrap_or_default();
+        taken += self.fill(rest, RECORD_HEAD_BYTES + length);
+        if self.have < RECORD_HEAD_BYTES + length {
+            return Ok((taken, None));
+        }
+        self.have = 0;
+        let end = RECORD_HEAD_BYTES + length;
+        let value = self.bytes.get(RECORD_HEAD_BYTES..end).unwrap_or_default();
+        let record = match kind {
+            SENDER => Record::Sender(value),
+            RECIPIENT => Record::Recipient(value),
+            CLIENT => Record::Client(value),
+            LOGIN => Record::Login(u32::from_le_bytes(value.try_into().or(Err(Unreadable))?)),
+            _ => Record::DropName(value.try_into().or(Err(Unreadable))?),
+        };
+        Ok((taken, Some(record)))
+    }
+
+    fn fill(&mut self, input: &[u8], up_to: usize) -> usize {
+        let count = up_to.saturating_sub(self.have).min(input.len());
+        let room = self.bytes.get_mut(self.have..self.have + count).unwrap_or_default();
+        room.copy_from_slice(input.get(..count).unwrap_or_default());
+        self.have += count;
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(records: &[Record<'_>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for record in records {
+            let before = bytes.len();
+            record
+                .encode(|piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
+            assert_eq!(bytes.len() - before, record.encoded_len());
+        }
+        bytes
+    }
+
+    fn decoded(bytes: &[u8], split: usize) -> Result<Vec<String>, Unreadable> {
+        let mut reader = RecordReader::new();
+        let mut seen = Vec::new();
+        for mut part in [&bytes[..split], &bytes[split..]] {
+            while !part.is_empty() {
+                let (taken, record) = reader.step(part)?;
+                if let Some(record) = record {
+                    seen.push(format!("{record:?}"));
+                }
+                part = &part[taken..];
+            }
+        }
+        assert!(reader.is_between());
+        Ok(seen)
+    }
+
+    #[test]
+    fn records_there_and_back_over_every_split() {
+        let records = [
+            Record::Sender(b""),
+            Record::Recipient(b"a@example.net"),
+            Record::Client(b"[192.0.2.1] printer"),
+            Record::Login(1000),
+            Record::DropName([b'7'; 32]),
+        ];
+        let bytes = encoded(&records);
+        let expected: Vec<String> = records.iter().map(|r| format!("{r:?}")).collect();
+        for split in 0..=bytes.len() {
+            assert_eq!(decoded(&bytes, split).as_ref(), Ok(&expected));
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_skipped_or_held() {
+        let mut bytes = encoded(&[Record::Sender(b"x")]);
+        bytes.extend_from_slice(&[200, 0, 3, 0, 1, 2, 3]);
+        bytes.extend(encoded(&[Record::Recipient(b"y")]));
+        for split in 0..=bytes.len() {
+            assert_eq!(decoded(&bytes, split).unwrap().len(), 3);
+        }
+        assert_eq!(decoded(&[200, 1, 0, 0], 0), Err(Unreadable));
+        assert_eq!(decoded(&[2, 1, 1, 2], 0), Err(Unreadable), "513 bytes");
+        assert_eq!(decoded(&[4, 0, 1, 0, 9], 0), Err(Unreadable), "a short login");
+    }
+}
