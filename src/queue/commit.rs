@@ -1,0 +1,191 @@
+//! State pages, the superblock and the sync: everything that makes something durable.
+//!
+//! A page or superblock is written over the older of its two copies and becomes the newest only
+//! when the sync has come back (I6). A failed sync breaks the image at once (I11); a failed write of
+//! one page only leaves that page to be written later, its newest copy still stands.
+
+use super::block::{self, State, StatePage, Superblock};
+use super::disk::Disk;
+use super::image::{Queue, Ticket};
+use super::index::Use;
+use super::layout::{self, GROUP_SLOTS};
+use crate::base::time::Instant;
+
+impl Queue {
+    /// Syncs, with all dirty state pages (`pages`) and the superblock (`refresh`) on board. False:
+    /// the image is broken now.
+    pub(super) fn sync(&mut self, disk: &mut impl Disk, pages: bool, refresh: bool) -> bool {
+        if self.broken {
+            return false;
+        }
+        if pages && !self.write_dirty_pages(disk) {
+            self.marks.postpone(self.clock);
+        }
+        let refreshed = refresh && self.write_superblock(disk);
+        self.counters.syncs += 1;
+        if disk.sync().is_err() {
+            self.broken = true;
+            return false;
+        }
+        if refreshed {
+            self.superblock_copy = 1 - self.superblock_copy;
+            self.superblock_written = self.clock;
+        }
+        self.settle_written_groups();
+        true
+    }
+
+    /// Recipients whose bits are in `done` need nothing more (I7: their 250 has come, or what they
+    /// became is durable). When it was the last, the message is dying. False: there is no such
+    /// message any more.
+    pub fn mark_done(&mut self, ticket: Ticket, done: u128, now: Instant) -> bool {
+        let Some(mut state) = self.live_state(ticket) else { return false };
+        state.done |= done;
+        let all = all_recipients(self.index.recipients.get(ticket.slot));
+        if state.done & all == all {
+            state.flags |= State::DEAD;
+        }
+        self.put_state(ticket.slot, state, now);
+        true
+    }
+
+    /// Sets or clears flags of a message ([`State::HELD`], [`State::DELAY_NOTICE`]). Durable with
+    /// the next commit when it is a hold or a release.
+    pub fn set_flag(&mut self, ticket: Ticket, flag: u16, on: bool, now: Instant) -> bool {
+        let Some(mut state) = self.live_state(ticket) else { return false };
+        state.flags = if on { state.flags | flag } else { state.flags & !flag };
+        self.put_state(ticket.slot, state, now);
+        if flag & State::HELD != 0 {
+            self.marks.hurry();
+        }
+        true
+    }
+
+    /// An administrator removes a message; durable with the next commit.
+    pub fn remove(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(mut state) = self.live_state(ticket) else { return false };
+        state.flags |= State::DEAD;
+        self.put_state(ticket.slot, state, now);
+        self.marks.hurry();
+        true
+    }
+
+    /// Found damaged while it was read out: held until an administrator decides (I18).
+    pub fn mark_damaged(&mut self, ticket: Ticket, now: Instant) {
+        let Some(mut state) = self.live_state(ticket) else { return };
+        if state.flags & State::DAMAGED == 0 {
+            state.flags |= State::DAMAGED | State::HELD;
+            self.counters.damaged += 1;
+            self.put_state(ticket.slot, state, now);
+        }
+    }
+
+    /// Makes all marks durable with the next commit: before leaving (LAW 4: a courtesy, not a
+    /// need).
+    pub fn hurry(&mut self) {
+        self.marks.hurry();
+    }
+
+    /// Brings forward the hourly rewriting of the superblock, whose wall time is `wall`.
+    pub fn note_wall(&mut self, wall: i64) {
+        self.superblock.wall = self.superblock.wall.max(wall);
+    }
+
+    /// The state of a message that exists.
+    pub(super) fn live_state(&self, ticket: Ticket) -> Option<State> {
+        let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
+        let state = self.index.state(ticket.slot);
+        (is_live && state.seq == ticket.seq).then_some(state)
+    }
+
+    fn put_state(&mut self, slot: u32, state: State, now: Instant) {
+        let group = Queue::group_of(slot);
+        self.index.set_state(slot, state);
+        if state.flags & State::DEAD == 0 {
+            self.marks.note(group, now);
+            return;
+        }
+        let first = self.index.link.get(slot);
+        let blocks = self.index.chain(first, slot).count() as u32;
+        self.index.set_use(slot, Use::Dying);
+        self.messages -= 1;
+        self.marks.note_dying(group, blocks, now);
+    }
+
+    fn write_dirty_pages(&mut self, disk: &mut impl Disk) -> bool {
+        let mut all = true;
+        let mut from = 0;
+        while let Some((group, copy)) = self.marks.next_dirty(from) {
+            from = group + 1;
+            let number = layout::state_page(group, copy);
+            let page = StatePage {
+                generation: self.next_generation(),
+                synced: self.synced,
+                run: self.run(self.clock),
+            };
+            let floor = u64::from(self.epoch) << 32;
+            let first = group * GROUP_SLOTS;
+            let entries = (first..first + GROUP_SLOTS).map(|slot| {
+                let state = self.index.state(slot);
+                // I9: a slot that nothing is known of is dead below this epoch.
+                if state.seq == 0 {
+                    State { seq: floor, flags: State::DEAD, done: 0 }
+                } else {
+                    state
+                }
+            });
+            block::write_state_page(number, &mut self.page, &self.seal, &page, entries);
+            self.counters.writes += 1;
+            if disk.write(number, &self.page).is_ok() {
+                self.marks.written(group);
+            } else {
+                all = false;
+            }
+        }
+        all
+    }
+
+    /// Writes the superblock over its older copy; it counts after the next sync.
+    pub(super) fn write_superblock(&mut self, disk: &mut impl Disk) -> bool {
+        let copy = 1 - self.superblock_copy;
+        let Some(number) = layout::SUPERBLOCKS.get(copy).copied() else { return false };
+        self.superblock = Superblock {
+            generation: self.superblock.generation + 1,
+            epoch: self.epoch,
+            slots: self.index.slots(),
+            run: self.run(self.clock),
+            wall: self.superblock.wall,
+        };
+        block::write_superblock(number, &mut self.page, &self.seal, &self.superblock);
+        self.counters.writes += 1;
+        disk.write(number, &self.page).is_ok()
+    }
+
+    /// I5: what is dead on disk for sure may be used again.
+    fn settle_written_groups(&mut self) {
+        let Queue { index, marks, .. } = self;
+        let mut freed = 0;
+        marks.synced(|group| {
+            let mut slot = group * GROUP_SLOTS;
+            let end = slot + GROUP_SLOTS;
+            while let Some(dying) = index.find(slot, Use::Dying).filter(|dying| *dying < end) {
+                let first = index.link.get(dying);
+                let before = index.free();
+                index.free_chain(first, dying);
+                freed += index.free() - before;
+                slot = dying + 1;
+            }
+        });
+        marks.freed(freed);
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        (u64::from(self.epoch) << 32) + u64::from(self.generation)
+    }
+}
+
+/// The bits of `count` recipients.
+pub fn all_recipients(count: u8) -> u128 {
+    1u128.checked_shl(u32::from(count)).map_or(u128::MAX, |bit| bit - 1)
+}

@@ -1,0 +1,560 @@
+//! From an image on a medium to an open queue: at every start, and after every failed sync.
+//!
+//! Reads everything from the medium, not from a cache (I9); finds the messages that exist (I2);
+//! tells damage from what was never acknowledged (I10); raises the epoch and syncs (I8); marks every
+//! slot without a live header dead below the new epoch and syncs again; only then may anything be
+//! accepted. It writes nothing that it has not first made harmless, so it may be cut anywhere and
+//! repeated. LAW 4: this is the only way in, there is no clean shut-down to rely on.
+//!
+//! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
+//! are kept, and what was answered 451 is dropped (I11).
+
+use super::block::{self, Data, Foreign, Header, Seal, State, Superblock};
+use super::disk::{Block, Disk, DiskError, new_block};
+use super::image::{Queue, Ticket};
+use super::index::Use;
+use super::layout::{self, GROUP_SLOTS, NO_SLOT};
+use crate::base::time::Instant;
+
+/// Seconds of running that a boot counts for at least: a machine that is cut every minute ages its
+/// mail all the same (I17).
+const RUN_SECONDS_MIN: u64 = 60;
+
+/// Why there is no queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoverError {
+    /// The disk failed; another try may work.
+    Disk(DiskError),
+    /// Not ours, or a later version's: left untouched.
+    Foreign(Foreign),
+    /// The file is shorter than its superblock says.
+    Short {
+        /// Blocks that the superblock speaks of.
+        wanted: u32,
+        /// Blocks that are there.
+        found: u32,
+    },
+}
+
+impl From<DiskError> for RecoverError {
+    fn from(error: DiskError) -> Self {
+        RecoverError::Disk(error)
+    }
+}
+
+/// What a recovery found, for the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Messages that exist and are whole.
+    pub messages: u32,
+    /// Messages that were acknowledged and are not whole: held.
+    pub damaged: u32,
+    /// Drafts and unacknowledged messages that were dropped.
+    pub dropped: u32,
+    /// Groups whose state pages were both lost: their messages are held.
+    pub blind_groups: u32,
+    /// How often the image has been opened.
+    pub epoch: u32,
+    /// The latest wall time in the image.
+    pub wall: i64,
+}
+
+/// Makes a fresh image of all of `disk`'s blocks, which hold zeros or noise. The caller sees to it
+/// that nobody takes the file for an image before this has returned (I13).
+pub fn format(disk: &mut impl Disk, random: [u8; 24], created: i64) -> Result<(), DiskError> {
+    let slots = layout::slots_in(disk.blocks());
+    let seal = Seal::new(random);
+    let mut block = new_block();
+    block::write_identity(&mut block, &seal, created);
+    disk.write(layout::IDENTITY, &block)?;
+    for (generation, number) in (1..).zip(layout::SUPERBLOCKS) {
+        let superblock = Superblock { generation, epoch: 0, slots, run: 0, wall: created };
+        block::write_superblock(number, &mut block, &seal, &superblock);
+        disk.write(number, &block)?;
+    }
+    let none = State { seq: 0, flags: State::DEAD, done: 0 };
+    for group in 0..layout::groups_for(slots) {
+        for copy in 0..2 {
+            let number = layout::state_page(group, copy);
+            let page = block::StatePage { generation: copy.into(), synced: 0, run: 0 };
+            let entries = core::iter::repeat_n(none, GROUP_SLOTS as usize);
+            block::write_state_page(number, &mut block, &seal, &page, entries);
+            disk.write(number, &block)?;
+        }
+    }
+    disk.sync()
+}
+
+/// Opens the image. `batch` is the most messages that ever wait for one commit.
+pub fn recover(
+    disk: &mut impl Disk,
+    now: Instant,
+    batch: usize,
+    broken: Option<&Queue>,
+) -> Result<(Queue, Found), RecoverError> {
+    let mut block = new_block();
+    let (seal, superblock, copy) = read_roots(disk, &mut block)?;
+    let slots = superblock.slots;
+    let wanted = layout::blocks_for(slots);
+    if slots == 0 || wanted > disk.blocks() {
+        return Err(RecoverError::Short { wanted, found: disk.blocks() });
+    }
+    let epoch = superblock.epoch + 1;
+    let mut queue = Queue::new(seal, slots, epoch, now, batch);
+    queue.superblock = superblock;
+    queue.superblock_copy = copy;
+    let mut scan = Scan {
+        queue,
+        block,
+        chain: new_block(),
+        found: Found::default(),
+        run: superblock.run,
+        claimed: 0,
+        last_claimed: NO_SLOT,
+    };
+    scan.read_groups(disk);
+    scan.judge(disk, broken);
+    let Scan { mut queue, mut found, run, .. } = scan;
+    queue.run_base = run + RUN_SECONDS_MIN;
+    queue.counters.damaged = found.damaged;
+    queue.messages = found.messages + found.damaged;
+    (found.epoch, found.wall) = (epoch, superblock.wall);
+    queue.settle(disk, now)?;
+    Ok((queue, found))
+}
+
+/// The seal, the newest superblock, and which copy that is.
+fn read_roots(
+    disk: &mut impl Disk,
+    block: &mut Block,
+) -> Result<(Seal, Superblock, usize), RecoverError> {
+    // One of the three may be unreadable; the others say the same.
+    let mut failure = RecoverError::Foreign(Foreign::NotAnImage);
+    let known =
+        match disk.read_medium(layout::IDENTITY, block).map(|()| block::read_identity(block)) {
+            Ok(Ok(seal)) => Some(seal),
+            Ok(Err(Foreign::NotAnImage)) => None,
+            Ok(Err(later)) => return Err(RecoverError::Foreign(later)),
+            Err(error) => {
+                failure = RecoverError::Disk(error);
+                None
+            }
+        };
+    let mut newest: Option<(Seal, Superblock, usize)> = None;
+    for (copy, number) in layout::SUPERBLOCKS.into_iter().enumerate() {
+        if let Err(error) = disk.read_medium(number, block) {
+            failure = RecoverError::Disk(error);
+        } else if let Some((seal, superblock)) =
+            block::read_superblock(number, block, known.as_ref())
+        {
+            let newer = newest.is_none_or(|(_, other, _)| superblock.generation > other.generation);
+            if newer {
+                newest = Some((seal, superblock, copy));
+            }
+        }
+    }
+    newest.ok_or(failure)
+}
+
+struct Scan {
+    queue: Queue,
+    block: Box<Block>,
+    chain: Box<Block>,
+    found: Found,
+    run: u64,
+    /// Body blocks that the present walk has claimed, and the last of them.
+    claimed: u32,
+    last_claimed: u32,
+}
+
+/// What a walk along a chain found.
+enum Walk {
+    Whole(Header),
+    Broken,
+    /// The medium did not give a block back, so nothing is known of it: never dropped.
+    Unreadable,
+}
+
+impl Scan {
+    /// First pass: every state page and every data block, once. Whole headers that are not dead
+    /// become candidates: `Use::Damaged` with their seq, until the second pass has judged them.
+    fn read_groups(&mut self, disk: &mut impl Disk) {
+        for group in 0..self.queue.marks.groups() {
+            let is_blind = !self.read_state(disk, group);
+            let first = group * GROUP_SLOTS;
+            for slot in first..(first + GROUP_SLOTS).min(self.queue.index.slots()) {
+                self.read_slot(disk, slot, is_blind);
+            }
+        }
+    }
+
+    /// Takes the newest whole copy of a group's state page into the index. False: both are lost.
+    fn read_state(&mut self, disk: &mut impl Disk, group: u32) -> bool {
+        let mut newest: Option<(block::StatePage, u8)> = None;
+        for copy in 0..2u8 {
+            let number = layout::state_page(group, copy.into());
+            if disk.read_medium(number, &mut self.block).is_err() {
+                continue;
+            }
+            let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
+                continue;
+            };
+            if newest.is_some_and(|(other, _)| other.generation > page.generation) {
+                continue;
+            }
+            newest = Some((page, copy));
+            let first = group * GROUP_SLOTS;
+            for slot in first..(first + GROUP_SLOTS).min(self.queue.index.slots()) {
+                self.queue.index.set_state(slot, block::state_entry(&self.block, slot - first));
+            }
+        }
+        let Some((page, copy)) = newest else {
+            self.found.blind_groups += 1;
+            return false;
+        };
+        self.queue.marks.set_newest(group, copy);
+        self.queue.synced = self.queue.synced.max(page.synced);
+        self.run = self.run.max(page.run);
+        true
+    }
+
+    fn read_slot(&mut self, disk: &mut impl Disk, slot: u32, is_blind: bool) {
+        let number = layout::block_of(slot);
+        if disk.read_medium(number, &mut self.block).is_err() {
+            // Its state stays as it was read: if the medium comes back, so does the message.
+            self.queue.index.set_use(slot, Use::Damaged);
+            return;
+        }
+        let state = self.queue.index.state(slot);
+        let seq = match block::read_data(number, &self.block, &self.queue.seal) {
+            Some((Data::Header { header, .. }, _)) => {
+                self.queue.synced = self.queue.synced.max(header.synced);
+                self.run = self.run.max(header.run);
+                Some(header.seq)
+            }
+            Some((Data::Body { .. }, _)) => None,
+            None => block::spoiled_header_seq(&self.block),
+        };
+        match seq.filter(|seq| is_blind || !state.is_dead(*seq)) {
+            // Until it is judged. A state that speaks of an older message says nothing of this.
+            Some(seq) => {
+                let mut state = if state.seq == seq { state } else { State::default() };
+                state.seq = seq;
+                if is_blind {
+                    state.flags |= State::HELD;
+                }
+                self.queue.index.set_state(slot, state);
+                self.queue.index.set_use(slot, Use::Damaged);
+            }
+            None => self.queue.index.set_state(slot, State::default()),
+        }
+    }
+
+    /// Second pass: a candidate is a message if its chain is whole; if not, it is damage when it
+    /// had been acknowledged (I10), and nothing when not.
+    fn judge(&mut self, disk: &mut impl Disk, broken: Option<&Queue>) {
+        let mut from = 0;
+        while let Some(slot) = self.queue.index.find(from, Use::Damaged) {
+            from = slot + 1;
+            let state = self.queue.index.state(slot);
+            let ticket = Ticket { slot, seq: state.seq };
+            // What the queue that broke had answered 451, or had finished, is not there (I11).
+            let is_over = broken.is_some_and(|queue| queue.is_over(ticket));
+            self.claimed = 0;
+            let walk = if is_over { Walk::Broken } else { self.walk(disk, ticket) };
+            match walk {
+                Walk::Whole(header) => self.keep(ticket, &header, broken),
+                Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
+                Walk::Broken | Walk::Unreadable => self.keep_damaged(slot),
+            }
+        }
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let index = &mut self.queue.index;
+        let mut claimed = index.link.get(slot);
+        for _ in 0..self.claimed {
+            index.set_use(claimed, Use::Free);
+            claimed = index.link.get(claimed);
+        }
+        index.set_use(slot, Use::Free);
+        index.set_state(slot, State::default());
+        self.found.dropped += 1;
+    }
+
+    /// Keeps the header's slot, and the part of its chain that was found.
+    fn keep_damaged(&mut self, slot: u32) {
+        let index = &mut self.queue.index;
+        let end = if self.claimed == 0 { slot } else { self.last_claimed };
+        index.link.set(end, slot);
+        let state = index.state(slot);
+        index.set_state(slot, State { flags: state.flags | State::DAMAGED | State::HELD, ..state });
+        self.found.damaged += 1;
+    }
+
+    fn keep(&mut self, ticket: Ticket, header: &Header, broken: Option<&Queue>) {
+        let index = &mut self.queue.index;
+        index.set_use(ticket.slot, Use::Message);
+        index.link.set(ticket.slot, header.first);
+        let mut state = index.state(ticket.slot);
+        if let Some(known) = broken.and_then(|queue| queue.known_state(ticket)) {
+            state.done |= known.done;
+            state.flags |= known.flags;
+        }
+        index.set_state(ticket.slot, state);
+        self.queue.adopt(ticket.slot, header, 0);
+        self.found.messages += 1;
+    }
+
+    /// Walks the chain of the header in `ticket`'s slot, claiming its body blocks.
+    fn walk(&mut self, disk: &mut impl Disk, ticket: Ticket) -> Walk {
+        let number = layout::block_of(ticket.slot);
+        if disk.read_medium(number, &mut self.block).is_err() {
+            return Walk::Unreadable;
+        }
+        let seal = self.queue.seal;
+        let Some((Data::Header { header, len }, _)) = block::read_data(number, &self.block, &seal)
+        else {
+            return Walk::Broken;
+        };
+        let mut binding = seal.binding();
+        let mut bytes = len as u64;
+        let mut slot = header.first;
+        self.queue.index.link.set(ticket.slot, slot);
+        for index in 1..header.count {
+            if slot >= self.queue.index.slots() || self.queue.index.used_as(slot) != Use::Free {
+                return Walk::Broken;
+            }
+            let number = layout::block_of(slot);
+            if disk.read_medium(number, &mut self.chain).is_err() {
+                return Walk::Unreadable;
+            }
+            let Some((Data::Body { draft, index: at, next, len }, tag)) =
+                block::read_data(number, &self.chain, &seal)
+            else {
+                return Walk::Broken;
+            };
+            if draft != header.draft || at != index - 1 {
+                return Walk::Broken;
+            }
+            binding.add(number, tag);
+            bytes += len as u64;
+            self.queue.index.set_use(slot, Use::Body);
+            self.queue.index.link.set(slot, next);
+            self.claimed += 1;
+            self.last_claimed = slot;
+            slot = next;
+        }
+        let is_whole = slot == ticket.slot
+            && header.count > 0
+            && header.seq == ticket.seq
+            && binding.digest() == header.digest
+            && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
+            && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
+        if is_whole { Walk::Whole(header) } else { Walk::Broken }
+    }
+}
+
+impl Queue {
+    /// I8, then the rest of I9.
+    fn settle(&mut self, disk: &mut impl Disk, now: Instant) -> Result<(), RecoverError> {
+        if !self.write_superblock(disk) {
+            return Err(RecoverError::Disk(DiskError::Io));
+        }
+        disk.sync()?;
+        self.superblock_copy = 1 - self.superblock_copy;
+        self.marks.set_all_dirty(now);
+        self.marks.hurry();
+        if !self.sync(disk, true, false) || self.marks.deadline().is_some() {
+            return Err(RecoverError::Disk(DiskError::Io));
+        }
+        // Wear is level across boots too.
+        let slots = u64::from(self.index.slots());
+        self.index.set_cursor((self.seal.scatter(self.epoch.into(), 0) % slots) as u32);
+        Ok(())
+    }
+
+    /// True if `ticket` was answered 451 here, or needs nothing more.
+    fn is_over(&self, ticket: Ticket) -> bool {
+        let is_known = self.index.state(ticket.slot).seq == ticket.seq;
+        let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
+        (is_known || ticket.seq > self.synced) && !is_live
+    }
+
+    /// What is known of a message here, be it on disk or not.
+    fn known_state(&self, ticket: Ticket) -> Option<State> {
+        let state = self.index.state(ticket.slot);
+        (state.seq == ticket.seq).then_some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::draft::{Origin, QueueError, Summary};
+    use crate::queue::envelope::Record;
+    use crate::queue::reader::{ReadError, Reader};
+    use core::time::Duration;
+
+    /// Blocks in memory that never fail; the crash tests have the one that does.
+    struct Memory(Vec<Block>);
+
+    impl Disk for Memory {
+        fn blocks(&self) -> u32 {
+            self.0.len() as u32
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
+            Ok(())
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    const NOW: Instant = Instant::from_millis(0);
+
+    fn open(disk: &mut Memory) -> (Queue, Found) {
+        recover(disk, NOW, 16, None).unwrap()
+    }
+
+    fn fresh(blocks: usize) -> (Memory, Queue) {
+        let mut disk = Memory(vec![[0; 4096]; blocks]);
+        format(&mut disk, [9; 24], 0).unwrap();
+        let (queue, _) = open(&mut disk);
+        (disk, queue)
+    }
+
+    fn body(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * 7 + len) as u8).collect()
+    }
+
+    fn add(disk: &mut Memory, queue: &mut Queue, len: usize) -> Result<Ticket, QueueError> {
+        let mut buffer = new_block();
+        let mut draft = queue.begin(disk, Origin::Client, Some(len as u64))?;
+        queue.record(disk, &mut draft, &mut buffer, &Record::Sender(b"a@b"))?;
+        for to in [&b"c@d"[..], b"e@f"] {
+            queue.record(disk, &mut draft, &mut buffer, &Record::Recipient(to))?;
+        }
+        for part in body(len).chunks(1000) {
+            queue.append(disk, &mut draft, &mut buffer, part)?;
+        }
+        queue.finish(disk, draft, &mut buffer, 7, Summary::default(), NOW)
+    }
+
+    fn commit(disk: &mut Memory, queue: &mut Queue) -> usize {
+        let mut receipts = 0;
+        queue.commit(disk, NOW, |owner, receipt| {
+            assert!(owner == 7 && receipt.is_ok());
+            receipts += 1;
+        });
+        receipts
+    }
+
+    fn read(disk: &mut Memory, queue: &Queue, ticket: Ticket) -> Result<Vec<u8>, ReadError> {
+        let mut buffer = new_block();
+        let mut reader = Reader::open(queue, disk, ticket, &mut buffer)?;
+        let mut bytes = Vec::new();
+        while let Some(part) = reader.next(queue, disk, &mut buffer)? {
+            bytes.extend_from_slice(part);
+        }
+        Ok(bytes.split_off(reader.header().envelope_len as usize))
+    }
+
+    #[test]
+    fn messages_of_all_sizes_survive() {
+        let (mut disk, mut queue) = fresh(256);
+        let sizes = [0, 1, 3900, 3968, 3969, 8000, 100_000];
+        let tickets: Vec<_> =
+            sizes.iter().map(|len| add(&mut disk, &mut queue, *len).unwrap()).collect();
+        assert_eq!(commit(&mut disk, &mut queue), sizes.len());
+        let (queue, found) = open(&mut disk);
+        assert_eq!((found.messages, found.damaged, found.epoch), (7, 0, 2));
+        for (ticket, len) in tickets.iter().zip(sizes) {
+            assert_eq!(read(&mut disk, &queue, *ticket), Ok(body(len)));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_draft_is_nothing_and_space_comes_back() {
+        let (mut disk, mut queue) = fresh(64);
+        let free = queue.space().1;
+        let mut buffer = new_block();
+        let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        queue.append(&mut disk, &mut draft, &mut buffer, &body(20_000)).unwrap();
+        queue.abandon(draft);
+        assert_eq!(queue.space().1, free);
+        for round in 0..200 {
+            let ticket = add(&mut disk, &mut queue, 9000).unwrap();
+            assert_eq!(commit(&mut disk, &mut queue), 1);
+            assert!(queue.mark_done(ticket, 1, NOW));
+            assert_eq!(read(&mut disk, &queue, ticket), Ok(body(9000)));
+            assert!(queue.mark_done(ticket, 2, NOW));
+            assert_eq!(read(&mut disk, &queue, ticket), Err(ReadError::Gone), "{round}");
+        }
+        assert_eq!((queue.space().1, queue.messages()), (free, 0));
+        let (queue, found) = open(&mut disk);
+        assert!(found.messages <= 17 && found.damaged == 0, "{found:?}");
+        assert!(queue.space().1 >= free - 17 * 3);
+    }
+
+    #[test]
+    fn full_is_an_answer_and_marks_are_written_before_it() {
+        let (mut disk, mut queue) = fresh(64);
+        let first = add(&mut disk, &mut queue, 100_000).unwrap();
+        assert_eq!(add(&mut disk, &mut queue, 150_000), Err(QueueError::Full));
+        assert_eq!(add(&mut disk, &mut queue, 1 << 20), Err(QueueError::TooLarge));
+        commit(&mut disk, &mut queue);
+        assert!(queue.mark_done(first, 3, NOW));
+        assert!(add(&mut disk, &mut queue, 150_000).is_ok(), "the dead made room");
+        let mut report = queue.begin(&mut disk, Origin::Report, None).unwrap();
+        let mut buffer = new_block();
+        queue.append(&mut disk, &mut report, &mut buffer, &body(8000)).unwrap();
+        let mut strange = queue.begin(&mut disk, Origin::Stranger, None).unwrap();
+        let spent = queue.append(&mut disk, &mut strange, &mut buffer, &body(150_000));
+        assert_eq!(spent, Err(QueueError::Full));
+    }
+
+    #[test]
+    fn damage_is_told_from_what_was_never_acknowledged() {
+        let (mut disk, mut queue) = fresh(64);
+        let tickets: Vec<_> = (0..3).map(|_| add(&mut disk, &mut queue, 9000).unwrap()).collect();
+        commit(&mut disk, &mut queue);
+        // Only what a later message bears witness of is known to have been acknowledged.
+        add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let unsynced = add(&mut disk, &mut queue, 9000).unwrap();
+        for slot in [tickets[0].slot, unsynced.slot - 1] {
+            disk.0[layout::block_of(slot) as usize][300] ^= 1;
+        }
+        let (queue, found) = open(&mut disk);
+        assert_eq!((found.messages, found.damaged, found.dropped), (3, 1, 1));
+        let waiting = queue.waiting(tickets[0]).unwrap();
+        assert!(waiting.held && waiting.damaged && !waiting.readable);
+        assert_eq!(read(&mut disk, &queue, tickets[1]), Ok(body(9000)));
+    }
+
+    #[test]
+    fn holds_and_marks_last() {
+        let (mut disk, mut queue) = fresh(64);
+        let ticket = add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        queue.mark_done(ticket, 1, NOW);
+        assert!(queue.set_flag(ticket, State::HELD, true, NOW));
+        commit(&mut disk, &mut queue);
+        let (mut queue, _) = open(&mut disk);
+        let waiting = queue.waiting(ticket).unwrap();
+        assert!(waiting.held && waiting.done == 1);
+        queue.mark_done(ticket, 2, NOW);
+        let later = NOW + Duration::from_secs(5);
+        queue.commit(&mut disk, later, |_, _| {});
+        assert_eq!(open(&mut disk).1.messages, 0);
+    }
+}

@@ -1,0 +1,97 @@
+//! The queue as the relay and the administrator see it: what waits, for whom, since when.
+//!
+//! `needs` and `ready` are sets of lanes (the relay's numbers, at most 32), `due` is in seconds of
+//! running. The queue keeps them for the relay and forgets them at every recovery: everything is
+//! then due at once, and its lanes are found anew from the present config.
+
+use super::block::State;
+use super::image::{Queue, Ticket};
+use super::index::Use;
+
+/// What is known of a waiting message without reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Which.
+    pub ticket: Ticket,
+    /// Its recipients.
+    pub recipients: u8,
+    /// Those who need nothing more.
+    pub done: u128,
+    /// Held by an administrator or for damage.
+    pub held: bool,
+    /// Damage was found.
+    pub damaged: bool,
+    /// Its header can be read, so it can be shown.
+    pub readable: bool,
+    /// Its drop file is not surely gone: not to be attempted yet.
+    pub importing: bool,
+    /// `run` at its arrival.
+    pub arrival: u64,
+    /// `run` at which it is due.
+    pub due: u64,
+    /// Lanes that have unfinished recipients; 0 when not known yet.
+    pub needs: u32,
+    /// Lanes that may attempt it now.
+    pub ready: u32,
+}
+
+impl Queue {
+    /// What waits in the first slot at or after `from` that holds a message.
+    pub fn next_waiting(&self, from: u32) -> Option<Waiting> {
+        let message = self.index.find(from, Use::Message);
+        let damaged = self.index.find(from, Use::Damaged);
+        let slot = match (message, damaged) {
+            (Some(one), Some(other)) => one.min(other),
+            (one, other) => one.or(other)?,
+        };
+        self.waiting(Ticket { slot, seq: self.index.state(slot).seq })
+    }
+
+    /// What is known of `ticket`'s message, if it exists.
+    pub fn waiting(&self, ticket: Ticket) -> Option<Waiting> {
+        let state = self.live_state(ticket)?;
+        let slot = ticket.slot;
+        Some(Waiting {
+            ticket,
+            recipients: self.index.recipients.get(slot),
+            done: state.done,
+            held: state.flags & State::HELD != 0,
+            damaged: state.flags & State::DAMAGED != 0,
+            readable: self.index.used_as(slot) == Use::Message,
+            importing: self.index.imported.get(slot) != 0,
+            arrival: self.index.arrival.get(slot).into(),
+            due: self.index.due.get(slot).into(),
+            needs: self.index.needs.get(slot),
+            ready: self.index.ready.get(slot),
+        })
+    }
+
+    /// The message of number `seq`, by looking at every slot.
+    pub fn find(&self, seq: u64) -> Option<Ticket> {
+        let mut from = 0;
+        while let Some(waiting) = self.next_waiting(from) {
+            if waiting.ticket.seq == seq {
+                return Some(waiting.ticket);
+            }
+            from = waiting.ticket.slot + 1;
+        }
+        None
+    }
+
+    /// The relay's plan for a message: which lanes it needs, which may attempt it, when the others
+    /// are due (seconds of running).
+    pub fn plan(&mut self, ticket: Ticket, needs: u32, ready: u32, due: u64) {
+        if self.live_state(ticket).is_some() {
+            self.index.needs.set(ticket.slot, needs);
+            self.index.ready.set(ticket.slot, ready);
+            self.index.due.set(ticket.slot, u32::try_from(due).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Its drop file is durably gone.
+    pub fn import_is_over(&mut self, ticket: Ticket) {
+        if self.live_state(ticket).is_some() {
+            self.index.imported.set(ticket.slot, 0);
+        }
+    }
+}
