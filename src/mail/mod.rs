@@ -12,4 +12,7 @@
 //! the one type for them; [`fields`] finds addresses in header fields.
 
 pub mod address;
+pub mod edit;
+pub mod header;
+pub mod normal;
 pub mod stamp;
