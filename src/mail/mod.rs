@@ -13,6 +13,8 @@
 
 pub mod address;
 pub mod edit;
+pub mod fields;
 pub mod header;
 pub mod normal;
+pub mod report;
 pub mod stamp;
