@@ -197,7 +197,7 @@ impl Default for Scan {
     }
 }
 
-/// `[u8]::is_ascii` without its early end: plain text is what comes, so this runs to the end anyway.
+/// `[u8]::is_ascii` without its early end: what comes is plain text, so it would seldom be taken.
 fn is_ascii(bytes: &[u8]) -> bool {
     let mut chunks = bytes.chunks_exact(8);
     let mut sum = 0u64;

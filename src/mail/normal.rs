@@ -5,7 +5,7 @@
 //! (LAW 6: what leaves it holds no bare CR or LF, RFC 5321 §2.3.8). For the network it is not used:
 //! there a bare CR or LF is refused.
 //!
-//! Fixed memory, any split of the input, any room of two bytes or more in the output; nothing fails.
+//! Fixed memory, any split of the input, any room in the output of two bytes or more; no failure.
 
 use memchr::memchr2;
 

@@ -4,7 +4,7 @@
 //! said of themselves is cleaned here: nothing of theirs can end the field, open a comment or bring
 //! a byte beyond printable ASCII. A Received field has at most 1 KiB, in [`RECEIVED_LINES`] lines.
 //!
-//! Dates are of the years 1970 to 9999; what the clock says beyond them is moved to the nearest end.
+//! Dates are of the years 1970 to 9999; what the clock says beyond them becomes the nearest end.
 //!
 //! Read first: RFC 5321 §4.4, RFC 5322 §3.3 and §3.6.4.
 
@@ -217,8 +217,8 @@ mod tests {
         let peer = ReceivedFrom::Tcp("::ffff:192.0.2.1".parse().unwrap());
         assert_eq!(
             received("client", peer, Address::parse(b"u@d").ok()),
-            "Received: from client ([192.0.2.1])\r\n\tby mote.example.net with ESMTP id z for <u@d>;\
-             \r\n\tFri, 21 Nov 1997 09:55:06 -0600\r\n"
+            "Received: from client ([192.0.2.1])\r\n\tby mote.example.net with ESMTP id z \
+             for <u@d>;\r\n\tFri, 21 Nov 1997 09:55:06 -0600\r\n"
         );
         let peer = ReceivedFrom::Tcp("2001:db8::1".parse().unwrap());
         assert!(
