@@ -1,1 +1,20 @@
-//! To be written.
+//! Mail as text: addresses, header fields, stamps and reports, without any network or storage.
+//!
+//! Not here: SMTP (`smtp`), the envelope's place on disk (`queue`), who may send what (`intake`).
+//! Whatever reads a message here reads it as a stream, in fixed memory, and does the same for every
+//! way of cutting that stream into pieces. Whatever writes here writes into a `fmt::Write` or a
+//! slice of the caller's and fails only when that has no room. Bodies are copied and measured,
+//! never parsed.
+//!
+//! On its way a message meets, in this order: [`normal`] (only what local programs hand over),
+//! [`header`] (while it is received), [`stamp`] (the Received field on top of it), [`edit`] (while
+//! it is sent on), and [`report`] when that fails. [`address`] is the one parser of addresses and
+//! the one type for them; [`fields`] finds addresses in header fields.
+
+pub mod address;
+pub mod edit;
+pub mod fields;
+pub mod header;
+pub mod normal;
+pub mod report;
+pub mod stamp;

@@ -1,0 +1,483 @@
+//! Addresses and paths: the one parser, and the one type that cannot hold anything else.
+//!
+//! An [`Address`] is text that has been read by the grammar of RFC 5321 §4.1.2 and is within its
+//! limits: printable ASCII, so no CR, LF, NUL or any other control byte can ever come out of it,
+//! whatever was sent (threats 4). It borrows the text it was read from. A domain may be missing:
+//! that names a user of this machine, and `<Postmaster>` is no special case.
+//!
+//! Not here: who may send to whom, what a domain resolves to, comments and display names (see
+//! `mail::fields`). A local part is never taken apart nor compared without case: it belongs to the
+//! domain behind it (RFC 5321 §2.4).
+//!
+//! Stricter than some: no dot at the ends of a dot-atom or a domain, no empty labels. More tolerant
+//! than the RFC: an underscore in a domain, and a missing domain.
+//!
+//! Read first: RFC 5321 §4.1.2, §4.1.3, §4.5.3.1 and appendix C.
+
+use crate::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX, LOCAL_PART_BYTES_MAX};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// A mailbox: a local part, and usually `@` and a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address<'a> {
+    local: &'a str,
+    domain: Option<&'a str>,
+    text: &'a str,
+}
+
+/// What MAIL names: where a report of failure would go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReversePath<'a> {
+    /// `<>`: nowhere, so never answer this mail.
+    Null,
+    /// There.
+    Address(Address<'a>),
+}
+
+/// What RCPT names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardPath<'a> {
+    /// A mailbox; `<Postmaster>` is one without a domain.
+    Address(Address<'a>),
+}
+
+/// Why a text is not an address, or not a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddressError {
+    /// There is no text at all.
+    Empty,
+    /// More than `limits::ADDRESS_BYTES_MAX`.
+    TooLong,
+    /// A control byte.
+    Control,
+    /// A byte beyond ASCII.
+    EightBit,
+    /// Not a dot-atom nor a quoted string ahead of the `@`.
+    LocalPart,
+    /// More than `limits::LOCAL_PART_BYTES_MAX`.
+    LocalPartTooLong,
+    /// Not a domain name behind the `@`.
+    Domain,
+    /// More than `limits::DOMAIN_BYTES_MAX`, or a label of more than 63.
+    DomainTooLong,
+    /// Not an IPv4 or IPv6 address within the `[]`.
+    Literal,
+    /// Not within `<>`.
+    Brackets,
+    /// The source route ahead of the mailbox is malformed.
+    SourceRoute,
+    /// What surrounds an address in a header field is malformed.
+    List,
+}
+
+impl AddressError {
+    /// What is wrong, for a reply or a person.
+    pub const fn text(self) -> &'static str {
+        match self {
+            AddressError::Empty => "the address is empty",
+            AddressError::TooLong => "the address is too long",
+            AddressError::Control => "the address holds a control character",
+            AddressError::EightBit => "the address holds a character beyond ASCII",
+            AddressError::LocalPart => "the part before the @ is malformed",
+            AddressError::LocalPartTooLong => "the part before the @ is too long",
+            AddressError::Domain => "the domain is malformed",
+            AddressError::DomainTooLong => "the domain is too long",
+            AddressError::Literal => "there is no IP address between [ and ]",
+            AddressError::Brackets => "the address must stand between < and >",
+            AddressError::SourceRoute => "the source route is malformed",
+            AddressError::List => "the list of addresses is malformed",
+        }
+    }
+}
+
+impl<'a> Address<'a> {
+    /// Reads `text`, all of which must be one mailbox, without angle brackets.
+    pub fn parse(text: &'a [u8]) -> Result<Address<'a>, AddressError> {
+        if text.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        check_characters(text)?;
+        if text.len() > ADDRESS_BYTES_MAX {
+            return Err(AddressError::TooLong);
+        }
+        let text = core::str::from_utf8(text).map_err(|_| AddressError::EightBit)?;
+        let length = local_part_length(text.as_bytes())?;
+        let (local, rest) = text.split_at_checked(length).ok_or(AddressError::LocalPart)?;
+        if local.len() > LOCAL_PART_BYTES_MAX {
+            return Err(AddressError::LocalPartTooLong);
+        }
+        let domain = match rest.strip_prefix('@') {
+            None if rest.is_empty() => None,
+            None => return Err(AddressError::LocalPart),
+            Some(domain) => Some(domain),
+        };
+        domain.map_or(Ok(()), check_domain_or_literal)?;
+        Ok(Address { local, domain, text })
+    }
+
+    /// All of it, as it was written.
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The part before the `@`, with its quotes if it has any.
+    pub const fn local(&self) -> &'a str {
+        self.local
+    }
+
+    /// The part behind the `@`; none for a user of this machine.
+    pub const fn domain(&self) -> Option<&'a str> {
+        self.domain
+    }
+
+    /// True if the domain is `name`, in whatever case.
+    pub fn domain_is(&self, name: &str) -> bool {
+        self.domain.is_some_and(|domain| domain.eq_ignore_ascii_case(name))
+    }
+
+    /// True if the local part, quoted or not, looks like a route of its own (`a%b@c`, `b!a@c`,
+    /// `"a@b"@c`): somebody further on might take it for one and relay the mail (threats 7).
+    pub fn is_route_trick(&self) -> bool {
+        self.local.bytes().any(|byte| matches!(byte, b'%' | b'!' | b'@' | b':'))
+    }
+}
+
+/// Reads the path at the start of `text`, which is what follows `MAIL FROM:`; tells it and what
+/// comes behind its `>` (nothing, or a space and parameters, which the caller checks).
+pub fn parse_reverse_path(text: &[u8]) -> Result<(ReversePath<'_>, &[u8]), AddressError> {
+    let (content, rest) = split_path(text)?;
+    if content.is_empty() {
+        return Ok((ReversePath::Null, rest));
+    }
+    Ok((ReversePath::Address(parse_routed(content)?), rest))
+}
+
+/// Reads the path at the start of `text`, which is what follows `RCPT TO:`; tells it and what
+/// comes behind its `>`, as [`parse_reverse_path`] does.
+pub fn parse_forward_path(text: &[u8]) -> Result<(ForwardPath<'_>, &[u8]), AddressError> {
+    let (content, rest) = split_path(text)?;
+    Ok((ForwardPath::Address(parse_routed(content)?), rest))
+}
+
+/// Reads what stands within the `<>` of a path: a mailbox, perhaps with a source route ahead.
+pub(super) fn parse_routed(content: &[u8]) -> Result<Address<'_>, AddressError> {
+    if content.first() != Some(&b'@') {
+        return Address::parse(content);
+    }
+    // RFC 5321 §4.1.1.3 and appendix C: a source route is understood, and ignored.
+    let (route, mailbox) = split_once(content, b':').ok_or(AddressError::SourceRoute)?;
+    let is_hop = |hop: &[u8]| {
+        let domain = hop.strip_prefix(b"@").and_then(|domain| core::str::from_utf8(domain).ok());
+        domain.is_some_and(|domain| check_domain(domain).is_ok())
+    };
+    if !route.split(|byte| *byte == b',').all(is_hop) {
+        return Err(AddressError::SourceRoute);
+    }
+    let address = Address::parse(mailbox)?;
+    // Without a domain it would turn from somebody over there into somebody here.
+    if address.domain.is_none() { Err(AddressError::SourceRoute) } else { Ok(address) }
+}
+
+/// Splits `<content>rest`; a `>` within quotes is content.
+fn split_path(text: &[u8]) -> Result<(&[u8], &[u8]), AddressError> {
+    let inner = text.strip_prefix(b"<").ok_or(AddressError::Brackets)?;
+    let mut quoted = false;
+    let mut bytes = inner.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => _ = bytes.next(),
+            b'>' if !quoted => {
+                let content = inner.get(..at).unwrap_or_default();
+                return Ok((content, inner.get(at + 1..).unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    Err(AddressError::Brackets)
+}
+
+fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == separator)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The one place that says which bytes an address may be made of at all.
+fn check_characters(text: &[u8]) -> Result<(), AddressError> {
+    for byte in text {
+        match byte {
+            b' '..=b'~' => {}
+            0x80.. => return Err(AddressError::EightBit),
+            _ => return Err(AddressError::Control),
+        }
+    }
+    Ok(())
+}
+
+/// RFC 5322 §3.2.3.
+const fn is_atom_text(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || is_atom_punctuation(byte)
+}
+
+const fn is_atom_punctuation(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'
+    ) || matches!(byte, b'_' | b'`' | b'{' | b'|' | b'}' | b'~')
+}
+
+/// How many bytes at the start of `text` are a Local-part (RFC 5321 §4.1.2).
+fn local_part_length(text: &[u8]) -> Result<usize, AddressError> {
+    if text.first() == Some(&b'"') {
+        return quoted_string_length(text);
+    }
+    let is_part = |byte: &u8| is_atom_text(*byte) || *byte == b'.';
+    let length = text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
+    let atoms = text.get(..length).unwrap_or_default();
+    if atoms.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+        return Err(AddressError::LocalPart);
+    }
+    Ok(length)
+}
+
+/// How many bytes at the start of `text`, which begins with a quote, are a Quoted-string.
+fn quoted_string_length(text: &[u8]) -> Result<usize, AddressError> {
+    let mut bytes = text.iter().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => return Ok(at + 1),
+            b'\\' => _ = bytes.next(),
+            _ => {}
+        }
+    }
+    Err(AddressError::LocalPart)
+}
+
+fn check_domain_or_literal(domain: &str) -> Result<(), AddressError> {
+    let Some(literal) = domain.strip_prefix('[') else {
+        return check_domain(domain);
+    };
+    // RFC 5321 §4.1.3. No other tag than IPv6 has ever been registered.
+    let literal = literal.strip_suffix(']').ok_or(AddressError::Literal)?;
+    let is_address = match literal.split_at_checked("IPv6:".len()) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            address.parse::<Ipv6Addr>().is_ok()
+        }
+        _ => literal.parse::<Ipv4Addr>().is_ok(),
+    };
+    if is_address { Ok(()) } else { Err(AddressError::Literal) }
+}
+
+/// RFC 5321 §4.1.2 Domain; underscores are tolerated, since names with them are in use.
+fn check_domain(domain: &str) -> Result<(), AddressError> {
+    if domain.len() > DOMAIN_BYTES_MAX {
+        return Err(AddressError::DomainTooLong);
+    }
+    for label in domain.split('.') {
+        let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let hyphen_at_end = label.starts_with('-') || label.ends_with('-');
+        if label.is_empty() || hyphen_at_end || !label.bytes().all(is_label_byte) {
+            return Err(AddressError::Domain);
+        }
+        // RFC 1035 §2.3.4.
+        if label.len() > 63 {
+            return Err(AddressError::DomainTooLong);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address<'_>, AddressError> {
+        Address::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_an_address() {
+        for (text, local, domain) in [
+            ("root", "root", None),
+            ("Postmaster", "Postmaster", None),
+            ("a@b", "a", Some("b")),
+            ("first.last+tag@sub.example.net", "first.last+tag", Some("sub.example.net")),
+            ("!#$%&'*+-/=?^_`{|}~@x", "!#$%&'*+-/=?^_`{|}~", Some("x")),
+            ("\"john doe\"@x.y", "\"john doe\"", Some("x.y")),
+            ("\"a\\\"b\\\\@c>\"@x", "\"a\\\"b\\\\@c>\"", Some("x")),
+            ("\"\"@x", "\"\"", Some("x")),
+            ("\"quoted\"", "\"quoted\"", None),
+            ("u@my_host.lan", "u", Some("my_host.lan")),
+            ("u@1.2.3.4", "u", Some("1.2.3.4")),
+            ("u@[1.2.3.4]", "u", Some("[1.2.3.4]")),
+            ("u@[IPv6:::1]", "u", Some("[IPv6:::1]")),
+            ("u@[ipv6:2001:db8::1]", "u", Some("[ipv6:2001:db8::1]")),
+            ("u@xn--bcher-kva.example", "u", Some("xn--bcher-kva.example")),
+        ] {
+            let address = parse(text).unwrap();
+            assert_eq!((address.local(), address.domain()), (local, domain));
+            assert_eq!(address.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not() {
+        use AddressError::*;
+        for (text, error) in [
+            ("", Empty),
+            ("@x", LocalPart),
+            (".a@x", LocalPart),
+            ("a.@x", LocalPart),
+            ("a..b@x", LocalPart),
+            ("a b@x", LocalPart),
+            ("a\"b\"@x", LocalPart),
+            ("\"a\"b@x", LocalPart),
+            ("\"a@x", LocalPart),
+            ("\"a\\\"@x", LocalPart),
+            ("a,b@x", LocalPart),
+            ("<a@x>", LocalPart),
+            ("a@", Domain),
+            ("a@x.", Domain),
+            ("a@.x", Domain),
+            ("a@x..y", Domain),
+            ("a@-x", Domain),
+            ("a@x-", Domain),
+            ("a@x y", Domain),
+            ("a@b@c", Domain),
+            ("a@x\n", Control),
+            ("a\0@x", Control),
+            ("\"a\r\"@x", Control),
+            ("a@x\u{7f}", Control),
+            ("é@x", EightBit),
+            ("a@[1.2.3]", Literal),
+            ("a@[1.2.3.4", Literal),
+            ("a@[1.2.3.4]x", Literal),
+            ("a@[::1]", Literal),
+            ("a@[IPv6:1.2.3.4]", Literal),
+            ("a@[IPv6:fe80::1%eth0]", Literal),
+            ("a@[]", Literal),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_met_exactly() {
+        let local = "l".repeat(LOCAL_PART_BYTES_MAX);
+        let label = "d".repeat(63);
+        assert!(parse(&format!("{local}@{label}")).is_ok());
+        assert_eq!(parse(&format!("{local}l@x")), Err(AddressError::LocalPartTooLong));
+        assert_eq!(parse(&format!("a@{label}d")), Err(AddressError::DomainTooLong));
+        let domain = format!("{label}.{label}.{label}.{}", "d".repeat(60));
+        assert_eq!(parse(&format!("a@{domain}")).unwrap().as_str().len(), ADDRESS_BYTES_MAX);
+        assert_eq!(parse(&format!("aa@{domain}")), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn domains_know_no_case() {
+        assert!(parse("a@Example.NET").unwrap().domain_is("example.net"));
+        assert!(!parse("a@example.net").unwrap().domain_is("example.com"));
+        assert!(!parse("a").unwrap().domain_is(""));
+    }
+
+    #[test]
+    fn route_tricks_are_seen() {
+        for text in ["a%b@c", "b!a@c", "\"a@b\"@c", "\"a:b\"@c", "a%b", "\"b!a\""] {
+            assert!(parse(text).unwrap().is_route_trick(), "{text}");
+        }
+        for text in ["a+b@c", "a", "\"a b\"@[IPv6:::1]"] {
+            assert!(!parse(text).unwrap().is_route_trick(), "{text}");
+        }
+    }
+
+    fn forward(text: &str) -> Result<(&str, &[u8]), AddressError> {
+        let (ForwardPath::Address(address), rest) = parse_forward_path(text.as_bytes())?;
+        Ok((address.as_str(), rest))
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(parse_reverse_path(b"<>"), Ok((ReversePath::Null, &b""[..])));
+        assert_eq!(parse_reverse_path(b"<> SIZE=1"), Ok((ReversePath::Null, &b" SIZE=1"[..])));
+        let a = ReversePath::Address(parse("a@b").unwrap());
+        assert_eq!(parse_reverse_path(b"<a@b> BODY=7BIT"), Ok((a, &b" BODY=7BIT"[..])));
+        assert_eq!(forward("<Postmaster>"), Ok(("Postmaster", &b""[..])));
+        assert_eq!(forward("<\"a>b\\\">\"@c>x"), Ok(("\"a>b\\\">\"@c", &b"x"[..])));
+        assert_eq!(forward("<>"), Err(AddressError::Empty));
+        for text in ["", "a@b", "<a@b", " <a@b>", "<\"a@b>", "<\"a\\"] {
+            assert_eq!(forward(text), Err(AddressError::Brackets), "{text}");
+        }
+    }
+
+    #[test]
+    fn source_routes_are_dropped() {
+        assert_eq!(forward("<@a:u@d>"), Ok(("u@d", &b""[..])));
+        assert_eq!(forward("<@a.b,@c:u@d> X"), Ok(("u@d", &b" X"[..])));
+        for text in
+            ["<@a>", "<@:u@d>", "<@a,:u@d>", "<@a,b:u@d>", "<@a b:u@d>", "<@a:u>", "<@\n:u@d>"]
+        {
+            assert_eq!(forward(text), Err(AddressError::SourceRoute), "{text:?}");
+        }
+        assert_eq!(forward("<@a:>"), Err(AddressError::Empty));
+        assert_eq!(forward("<@a:@b:u@d>"), Err(AddressError::LocalPart));
+    }
+
+    /// Threats 4: each of the 256 bytes, put at and over every position.
+    #[test]
+    fn no_address_ever_holds_a_control_byte() {
+        let seeds: [&[u8]; 7] = [
+            b"<>",
+            b"<a.b@c.d> SIZE=1",
+            b"<\"a b\\\"c\"@d.e>",
+            b"<u@[1.2.3.4]>",
+            b"<u@[IPv6:::1]>",
+            b"<@a,@b:u@d>",
+            b"<Postmaster>",
+        ];
+        let check = |text: &[u8]| {
+            let reverse = match parse_reverse_path(text) {
+                Ok((ReversePath::Address(address), _)) => Some(address),
+                _ => None,
+            };
+            let forward =
+                parse_forward_path(text).ok().map(|(ForwardPath::Address(address), _)| address);
+            for address in [reverse, forward, Address::parse(text).ok()].into_iter().flatten() {
+                assert!(address.as_str().bytes().all(|byte| matches!(byte, b' '..=b'~')));
+                assert!(address.as_str().len() <= ADDRESS_BYTES_MAX);
+                assert_eq!(Address::parse(address.as_str().as_bytes()), Ok(address));
+            }
+        };
+        for seed in seeds {
+            for byte in 0..=255 {
+                for at in 0..=seed.len() {
+                    let mut text = seed.to_vec();
+                    text.insert(at, byte);
+                    check(&text);
+                    if at < seed.len() {
+                        text.remove(at + 1);
+                        check(&text);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_do_no_harm() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let alphabet = b"<>@\"\\.,:[] a1-_%\r\n\0\xff";
+        for _ in 0..200_000 {
+            let mut text = [0u8; 12];
+            for byte in &mut text {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                *byte = alphabet[(state % alphabet.len() as u64) as usize];
+            }
+            if let Ok((ForwardPath::Address(address), rest)) = parse_forward_path(&text) {
+                assert!(text.ends_with(rest));
+                assert!(address.as_str().bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            }
+        }
+    }
+}

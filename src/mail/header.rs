@@ -1,0 +1,476 @@
+//! What must be known of a message before it is queued, measured while it streams by.
+//!
+//! [`Scan`] is fed the message as submitted, without mote's own Received field, in pieces of any
+//! size; its [`Traits`] are the same for every way of cutting. It needs lines that end in CRLF and
+//! no bare CR or LF, which is what the receiving side lets through; anything else is measured as
+//! if every LF ended a line, and does no harm.
+//!
+//! Not a parser of values: fields are told by their names only, without case, and folded lines
+//! belong to the field above (RFC 5322 §2.2.3). The header ends at the first empty line, or never;
+//! a line in its midst that is no field is passed over, and if the very first line is none, the
+//! message has no header and all of it is body.
+//!
+//! Memory is fixed, whatever lines and headers of whatever length come. Nothing fails. The body is
+//! where the bytes are: it is looked at by eight bytes at once and by `memchr`, never by the byte.
+//!
+//! Read first: RFC 5322 §2.1, §2.2, §3.6 and §4.5; RFC 5321 §4.5.3.1.6.
+
+use crate::limits::TEXT_LINE_BYTES_MAX;
+use memchr::{memchr, memrchr};
+
+/// What a message is like. The numbers are kept with queued messages, so they never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traits {
+    /// The constants below, added up.
+    pub bits: u16,
+    /// How many Received fields it has; 255 means 255 or more.
+    pub received: u8,
+}
+
+impl Traits {
+    /// A byte beyond ASCII in the header.
+    pub const EIGHT_BIT_HEADER: u16 = 1;
+    /// A byte beyond ASCII in the body.
+    pub const EIGHT_BIT_BODY: u16 = 1 << 1;
+    /// A NUL anywhere.
+    pub const NUL: u16 = 1 << 2;
+    /// A line of more than `limits::TEXT_LINE_BYTES_MAX` bytes, CRLF not counted.
+    pub const LONG_LINE: u16 = 1 << 3;
+    /// No Date field.
+    pub const NO_DATE: u16 = 1 << 4;
+    /// No Message-ID field.
+    pub const NO_MESSAGE_ID: u16 = 1 << 5;
+    /// No From field.
+    pub const NO_FROM: u16 = 1 << 6;
+    /// The first line is neither a field nor empty: there is no header at all.
+    pub const NO_HEADER: u16 = 1 << 7;
+    /// A Bcc or Resent-Bcc field.
+    pub const HAS_BCC: u16 = 1 << 8;
+
+    /// True if any of `bits` is set.
+    pub const fn has(self, bits: u16) -> bool {
+        self.bits & bits != 0
+    }
+}
+
+/// A line with its CRLF.
+const LINE_BYTES_MAX: usize = TEXT_LINE_BYTES_MAX + 2;
+
+/// Measures one message.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    traits: Traits,
+    /// Bytes of the line under way; not counted any more once a line was too long.
+    line_bytes: usize,
+    part: Part,
+    first_line: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    /// In a line of the header that has not told yet what it is.
+    LineStart(LineStart),
+    /// In a line of the header that has.
+    Line,
+    Body,
+}
+
+impl Scan {
+    /// At the start of a message.
+    pub fn new() -> Scan {
+        let bits = Traits::NO_DATE | Traits::NO_MESSAGE_ID | Traits::NO_FROM;
+        Scan {
+            traits: Traits { bits, received: 0 },
+            line_bytes: 0,
+            part: Part::LineStart(LineStart::default()),
+            first_line: true,
+        }
+    }
+
+    /// Takes the next bytes of the message.
+    pub fn feed(&mut self, input: &[u8]) {
+        let mut rest = input;
+        while !rest.is_empty() && !matches!(self.part, Part::Body) {
+            let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (line, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            if self.feed_header(line) {
+                rest = behind;
+            }
+        }
+        self.note_bytes(rest, Traits::EIGHT_BIT_BODY);
+        self.note_length(rest);
+    }
+
+    /// What the message is like if this was all of it.
+    pub fn traits(&self) -> Traits {
+        let mut traits = self.traits;
+        // Without a CRLF behind it, what stands there is all content.
+        if self.line_bytes > TEXT_LINE_BYTES_MAX {
+            traits.bits |= Traits::LONG_LINE;
+        }
+        let undecided = matches!(self.part, Part::LineStart(_)) && self.line_bytes > 0;
+        if self.first_line && undecided {
+            traits.bits |= Traits::NO_HEADER;
+        }
+        traits
+    }
+
+    /// Takes a line of the header or a piece of one. False: not taken, all of it is body.
+    fn feed_header(&mut self, line: &[u8]) -> bool {
+        let mut ends_header = false;
+        if let Part::LineStart(start) = &mut self.part {
+            match line.iter().find_map(|byte| start.push(*byte)) {
+                None => {}
+                // All that was taken of this line so far is name, so ASCII: body takes over.
+                Some(Kind::Other | Kind::Folded) if self.first_line => {
+                    self.traits.bits |= Traits::NO_HEADER;
+                    self.part = Part::Body;
+                    return false;
+                }
+                Some(kind) => {
+                    ends_header = kind == Kind::Empty;
+                    self.part = Part::Line;
+                    self.note_field(kind);
+                }
+            }
+        }
+        self.note_bytes(line, Traits::EIGHT_BIT_HEADER);
+        self.note_length(line);
+        if ends_header {
+            self.part = Part::Body;
+        } else if line.last() == Some(&b'\n') {
+            self.part = Part::LineStart(LineStart::default());
+            self.first_line = false;
+        }
+        true
+    }
+
+    fn note_field(&mut self, kind: Kind) {
+        let Kind::Field(name) = kind else { return };
+        match name {
+            Name::Received => self.traits.received = self.traits.received.saturating_add(1),
+            Name::Date => self.traits.bits &= !Traits::NO_DATE,
+            Name::MessageId => self.traits.bits &= !Traits::NO_MESSAGE_ID,
+            Name::From => self.traits.bits &= !Traits::NO_FROM,
+            Name::Bcc => self.traits.bits |= Traits::HAS_BCC,
+            Name::Other => {}
+        }
+    }
+
+    /// Looks for NUL, and for bytes beyond ASCII, which mean `eight_bit`.
+    fn note_bytes(&mut self, bytes: &[u8], eight_bit: u16) {
+        if !self.traits.has(eight_bit) && !is_ascii(bytes) {
+            self.traits.bits |= eight_bit;
+        }
+        if !self.traits.has(Traits::NUL) && memchr(0, bytes).is_some() {
+            self.traits.bits |= Traits::NUL;
+        }
+    }
+
+    /// Looks for a line that is too long.
+    ///
+    /// Of all the line ends in reach of a line's start only the last one matters, since the lines
+    /// before it are short enough: so the search goes backward, and ordinary text is left behind
+    /// in strides of nearly a thousand bytes.
+    fn note_length(&mut self, bytes: &[u8]) {
+        if self.traits.has(Traits::LONG_LINE) {
+            return;
+        }
+        let mut rest = bytes;
+        loop {
+            let reach = LINE_BYTES_MAX.saturating_sub(self.line_bytes);
+            let window = rest.get(..reach).unwrap_or(rest);
+            let Some(end) = memrchr(b'\n', window) else { break };
+            rest = rest.get(end + 1..).unwrap_or_default();
+            self.line_bytes = 0;
+        }
+        self.line_bytes += rest.len();
+        if self.line_bytes >= LINE_BYTES_MAX {
+            self.traits.bits |= Traits::LONG_LINE;
+        }
+    }
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Scan::new()
+    }
+}
+
+/// `[u8]::is_ascii` without its early end: what comes is plain text, so it would seldom be taken.
+fn is_ascii(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks_exact(8);
+    let mut sum = 0u64;
+    for chunk in &mut chunks {
+        sum |= chunk.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk));
+    }
+    let tail = chunks.remainder().iter().fold(0, |sum, byte| sum | byte);
+    sum & 0x8080_8080_8080_8080 == 0 && tail.is_ascii()
+}
+
+/// What kind of line of the header it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Empty,
+    Folded,
+    Field(Name),
+    Other,
+}
+
+/// The fields that matter here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Name {
+    Received,
+    Date,
+    MessageId,
+    From,
+    Bcc,
+    Other,
+}
+
+/// The longest of their names: `message-id`, `resent-bcc`.
+const NAME_BYTES_MAX: usize = 10;
+
+/// Reads a line's first bytes until they tell what kind it is.
+#[derive(Clone, Debug, Default)]
+struct LineStart {
+    name: [u8; NAME_BYTES_MAX],
+    /// Of the whole name, even if it is longer than what is kept.
+    name_bytes: usize,
+    spaced: bool,
+    carriage_return: bool,
+}
+
+impl LineStart {
+    fn push(&mut self, byte: u8) -> Option<Kind> {
+        match byte {
+            b'\n' if self.name_bytes == 0 => return Some(Kind::Empty),
+            _ if self.carriage_return => return Some(Kind::Other),
+            b'\r' if self.name_bytes == 0 => self.carriage_return = true,
+            b' ' | b'\t' if self.name_bytes == 0 => return Some(Kind::Folded),
+            // RFC 5322 §4.5: space ahead of the colon is obsolete, but must be understood.
+            b' ' | b'\t' => self.spaced = true,
+            b':' if self.name_bytes > 0 => return Some(Kind::Field(self.name())),
+            b'!'..=b'~' if byte != b':' && !self.spaced => {
+                if let Some(place) = self.name.get_mut(self.name_bytes) {
+                    *place = byte;
+                }
+                self.name_bytes = self.name_bytes.saturating_add(1);
+            }
+            _ => return Some(Kind::Other),
+        }
+        None
+    }
+
+    fn name(&self) -> Name {
+        const NAMES: [(&[u8], Name); 6] = [
+            (b"received", Name::Received),
+            (b"date", Name::Date),
+            (b"message-id", Name::MessageId),
+            (b"from", Name::From),
+            (b"bcc", Name::Bcc),
+            (b"resent-bcc", Name::Bcc),
+        ];
+        // None for a name that is longer than any of these.
+        let name = self.name.get(..self.name_bytes).unwrap_or_default();
+        let known = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map_or(Name::Other, |(_, name)| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: u16 = Traits::NO_DATE | Traits::NO_MESSAGE_ID | Traits::NO_FROM;
+
+    fn scan(message: &[u8]) -> Traits {
+        let mut scan = Scan::new();
+        scan.feed(message);
+        scan.traits()
+    }
+
+    /// What a scan of `message` says, whole, by the byte, and in any two pieces.
+    fn scan_all_ways(message: &[u8]) -> Traits {
+        let whole = scan(message);
+        let mut bytes = Scan::new();
+        message.iter().for_each(|byte| bytes.feed(&[*byte]));
+        assert_eq!(bytes.traits(), whole);
+        for at in 0..=message.len() {
+            let mut two = Scan::new();
+            two.feed(&message[..at]);
+            two.feed(&message[at..]);
+            assert_eq!(two.traits(), whole, "cut at {at}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_full_header_misses_nothing() {
+        let message = b"Received: a\r\n\tb\r\nRECEIVED : c\r\nDate: x\r\nmessage-id: <y>\r\n\
+                        From: z\r\nX-A-Name-That-Is-Longer-Than-Any-That-Matters-Here: Date: a\r\n\
+                        \r\nBcc: not a field\r\nReceived: neither\r\n";
+        assert_eq!(scan_all_ways(message), Traits { bits: 0, received: 2 });
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        assert_eq!(scan_all_ways(b"To: x\r\n\r\n").bits, MISSING);
+        assert_eq!(scan_all_ways(b"To: x\r\n From: y\r\n\r\n").bits, MISSING);
+        assert_eq!(scan_all_ways(b"\r\nFrom: x\r\n").bits, MISSING);
+        assert_eq!(scan_all_ways(b"").bits, MISSING);
+        assert_eq!(scan_all_ways(b"From:\r\n").bits, MISSING & !Traits::NO_FROM);
+        assert_eq!(scan_all_ways(b"Dates: x\r\nDat: y\r\nResent-From: z\r\n").bits, MISSING);
+    }
+
+    #[test]
+    fn no_header_is_told_from_an_empty_one() {
+        for message in [
+            &b"hello\r\n"[..],
+            b"hello",
+            b"From root Mon Jan  1 10:00:00\r\nFrom: x\r\n",
+            b" folded\r\n",
+            b": no name\r\n",
+            b"\rx",
+            b"d\xc3\xa9ja: vu",
+        ] {
+            let bits = scan_all_ways(message).bits & !Traits::EIGHT_BIT_BODY;
+            assert_eq!(bits, MISSING | Traits::NO_HEADER, "{message:?}");
+        }
+        let bits = scan_all_ways(b"To: x\r\nno field\r\nFrom: x\r\n\r\n").bits;
+        assert_eq!(bits, MISSING & !Traits::NO_FROM);
+    }
+
+    #[test]
+    fn blind_copies_are_seen() {
+        for message in [&b"Bcc: x\r\n"[..], b"To: y\r\nRESENT-BCC:\r\n\r\n", b"bcc \t: x\r\n"] {
+            assert!(scan_all_ways(message).has(Traits::HAS_BCC));
+        }
+        for message in [&b"Bccc: x\r\n"[..], b"To: y\r\n Bcc: x\r\n", b"\r\nBcc: x\r\n"] {
+            assert!(!scan_all_ways(message).has(Traits::HAS_BCC));
+        }
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_and_nul() {
+        for at in 0..40 {
+            let mut body = [b'x'; 40];
+            body[at] = 0x80;
+            let message = [b"From: x\r\n\r\n", &body[..]].concat();
+            assert_eq!(scan_all_ways(&message).bits & 3, Traits::EIGHT_BIT_BODY);
+            let message = [b"From: ", &body[..], b"\r\n\r\n"].concat();
+            assert_eq!(scan_all_ways(&message).bits & 3, Traits::EIGHT_BIT_HEADER);
+            body[at] = 0;
+            let message = [b"\r\n", &body[..]].concat();
+            assert!(scan_all_ways(&message).has(Traits::NUL));
+        }
+        let bits = scan_all_ways(b"d\xc3\xa9ja vu\r\n").bits;
+        assert_eq!(bits & 3, Traits::EIGHT_BIT_BODY, "no header, so all is body");
+    }
+
+    #[test]
+    fn lines_are_long_from_999_bytes_on() {
+        for (length, long) in [(997, false), (998, false), (999, true), (1000, true), (5000, true)]
+        {
+            let line = "x".repeat(length);
+            for message in [
+                format!("\r\n{line}\r\n"),
+                format!("\r\na\r\nb\r\n{line}\r\nc\r\n"),
+                format!("\r\n{line}"),
+                format!("A: {}\r\n", &line[3..]),
+            ] {
+                assert_eq!(scan_all_ways(message.as_bytes()).has(Traits::LONG_LINE), long);
+            }
+        }
+    }
+
+    #[test]
+    fn counts_saturate() {
+        let message = b"Received: x\r\n".repeat(300);
+        assert_eq!(scan(&message).received, 255);
+    }
+
+    /// The slow and obvious scan.
+    fn by_lines(message: &[u8]) -> Traits {
+        let mut traits = Traits { bits: MISSING, received: 0 };
+        let mut body = false;
+        for (number, line) in message.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+            if number == 0 && !body && text != b"" {
+                let colon = text.iter().position(|byte| *byte == b':').unwrap_or(0);
+                let name = text[..colon].trim_ascii_end();
+                let fit = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+                if !fit || colon == 0 {
+                    traits.bits |= Traits::NO_HEADER;
+                    body = true;
+                }
+            }
+            if text.len() > 998 {
+                traits.bits |= Traits::LONG_LINE;
+            }
+            if text.contains(&0) {
+                traits.bits |= Traits::NUL;
+            }
+            let eight = if body { Traits::EIGHT_BIT_BODY } else { Traits::EIGHT_BIT_HEADER };
+            if !text.is_ascii() {
+                traits.bits |= eight;
+            }
+            if text.is_empty() {
+                body = true;
+            }
+            if !body && text.starts_with(b"Bcc:") {
+                traits.bits |= Traits::HAS_BCC;
+            }
+            if !body && text.starts_with(b"From:") {
+                traits.bits &= !Traits::NO_FROM;
+            }
+            if !body && text.starts_with(b"Received:") {
+                traits.received = traits.received.saturating_add(1);
+            }
+        }
+        traits
+    }
+
+    #[test]
+    fn random_messages_read_as_by_the_obvious_scan() {
+        let long = "y".repeat(990);
+        let pieces: [&[u8]; 12] = [
+            b"From: x",
+            b"Bcc: y",
+            b"Received: z",
+            b"\r\n",
+            b"\r\n",
+            b"\r\n",
+            b" folded",
+            b"text",
+            b"X-Y: z",
+            b"\xe9",
+            b"\0",
+            long.as_bytes(),
+        ];
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        for _ in 0..20_000 {
+            let mut message = Vec::new();
+            for _ in 0..next() % 14 {
+                message.extend_from_slice(pieces[next() % pieces.len()]);
+            }
+            message.extend_from_slice(b"\r\n");
+            let whole = scan(&message);
+            assert_eq!(whole, by_lines(&message), "{:?}", String::from_utf8_lossy(&message));
+            let mut cut = Scan::new();
+            let mut rest = &message[..];
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(1 + next() % rest.len());
+                cut.feed(piece);
+                rest = behind;
+            }
+            assert_eq!(cut.traits(), whole);
+        }
+    }
+}
