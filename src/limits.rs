@@ -18,8 +18,8 @@ pub const REPLY_BYTES_MAX: usize = 512;
 pub const OUTPUT_BYTES: usize = 4096;
 /// A mailbox: RFC 5321 §4.5.3.1.3 allows a path of 256 with its angle brackets.
 pub const ADDRESS_BYTES_MAX: usize = 254;
-/// RFC 5321 §4.5.3.1.1.
-pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// RFC 5321 §4.5.3.1.1 asks for 64 at least; senders made by VERP and SRS are longer.
+pub const LOCAL_PART_BYTES_MAX: usize = 192;
 /// RFC 5321 §4.5.3.1.2, less the dot of the root.
 pub const DOMAIN_BYTES_MAX: usize = 253;
 /// Recipients of one message that a state entry has bits for.

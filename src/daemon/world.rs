@@ -8,6 +8,7 @@
 //! is not ready says [`Transfer::NotReady`], never blocks.
 
 use crate::base::time::Now;
+pub use crate::intake::peer::Peer;
 use core::net::{IpAddr, SocketAddr};
 
 /// Names a socket: the number of the daemon's slot that owns it. Below `Limits::tokens`.
@@ -78,18 +79,6 @@ pub enum ResolveError {
     Unavailable,
     /// No answer within `limits::RESOLVE_TIMEOUT`.
     TimedOut,
-}
-
-/// Who connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
-    /// Over TCP; IPv4-mapped IPv6 addresses arrive here as the IPv4 address they mean.
-    Tcp(SocketAddr),
-    /// Over a Unix socket, with the kernel's word for who it is.
-    Unix {
-        /// User id.
-        uid: u32,
-    },
 }
 
 /// What [`Net::accept`] found.

@@ -1,2 +1,24 @@
-//! To be written.
+//! From a peer's bytes to a message in the queue.
+//!
+//! - `session` one conversation: server machine, draft, buffers
+//! - `admission` who may send what to whom, and which reply each refusal is
+//! - `import` mail that `sendmail` left in the drop directory
+//! - `peer` who connected
+//! - `drop_directory` what that needs of the world
+//!
+//! Knows the smtp machines and the queue, never the relay: where a recipient's mail will go is a
+//! number that the caller's [`Lookout`] tells.
+
+pub mod admission;
 pub mod drop_directory;
+pub mod import;
+pub mod peer;
+pub mod session;
+
+use crate::mail::address::Address;
+
+/// Tells which lanes (a set of at most 32) a recipient's mail will need, as things stand.
+pub trait Lookout {
+    /// The set; 0 when that is not known before the attempt.
+    fn lanes(&self, recipient: Address<'_>) -> u32;
+}

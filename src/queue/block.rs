@@ -311,6 +311,8 @@ impl Header {
     pub const SUBMITTED: u32 = 1 << 17;
     /// A report of ours.
     pub const REPORT: u32 = 1 << 18;
+    /// From somebody who may not relay: gets no reports (threats 14).
+    pub const STRANGER: u32 = 1 << 19;
 }
 
 /// A data block's role.

@@ -1,0 +1,78 @@
+//! Who may send what to whom (threats 7), and the one table from trouble to reply.
+//!
+//! Decided on the parsed final domain, at RCPT. A client that may relay may send to anyone. A
+//! stranger may send to local users only, and only where their mail ends here (the key `to`, or a
+//! Maildir), and to postmaster always (RFC 5321 §4.5.1); a local part that names another host is
+//! refused before anything else is looked at.
+
+use crate::config::{ClientPolicy, Config, Via};
+use crate::mail::address::Address;
+use crate::queue::draft::QueueError;
+use crate::smtp::reply::Reply;
+
+/// What a peer may do, fixed when it connects.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission {
+    /// May send to anyone.
+    pub relay: bool,
+    /// Largest message, bytes.
+    pub size_max: u64,
+    /// Most recipients of a message.
+    pub recipients_max: u8,
+}
+
+impl Admission {
+    /// From what the config says of the client.
+    pub fn new(config: &Config, policy: ClientPolicy) -> Admission {
+        let size = policy.size.unwrap_or(config.message_size);
+        let recipients = policy.recipients.unwrap_or(config.recipients);
+        Admission {
+            relay: policy.relay,
+            size_max: size.min(config.message_size),
+            recipients_max: recipients.min(config.recipients),
+        }
+    }
+
+    /// A local program's, by the submit socket or the drop directory.
+    pub fn local(config: &Config) -> Admission {
+        Admission {
+            relay: true,
+            size_max: config.message_size,
+            recipients_max: config.recipients,
+        }
+    }
+
+    /// May mail be sent to `recipient`? The reply if not.
+    pub fn recipient(
+        &self,
+        config: &Config,
+        recipient: Address<'_>,
+        already: u8,
+    ) -> Result<(), Reply> {
+        if already >= self.recipients_max {
+            return Err(Reply::TOO_MANY_RECIPIENTS);
+        }
+        if self.relay {
+            return Ok(());
+        }
+        if recipient.is_route_trick() {
+            return Err(Reply::ROUTED_RECIPIENT);
+        }
+        if !config.is_local(recipient) {
+            return Err(Reply::NO_RELAYING);
+        }
+        let ends_here =
+            config.to.is_some() || matches!(config.route(recipient), Via::Maildir(_) | Via::Hold);
+        let is_postmaster = recipient.local().eq_ignore_ascii_case("postmaster");
+        if ends_here || is_postmaster { Ok(()) } else { Err(Reply::NO_SUCH_USER) }
+    }
+}
+
+/// What is answered when the queue does not take a message.
+pub fn queue_reply(error: QueueError) -> Reply {
+    match error {
+        QueueError::Full => Reply::NO_ROOM,
+        QueueError::TooLarge => Reply::TOO_BIG,
+        QueueError::Disk | QueueError::Broken => Reply::LOCAL_ERROR,
+    }
+}

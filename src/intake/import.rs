@@ -1,0 +1,469 @@
+//! Mail that `sendmail` left in the drop directory, brought into the queue.
+//!
+//! One file at a time, a piece a turn: envelope records are checked and written anew, the body's
+//! line ends are made CRLF. The message is committed first, the file removed after, and nothing is
+//! attempted before the removal is durable (I14); until then the message is marked as importing. A
+//! power cut in between leaves both: the drop name in the envelope then tells at the next start
+//! which files are imported already ([`Import::resume`]).
+//!
+//! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged and
+//! left lying. A full or broken queue leaves everything lying until later.
+
+use super::Lookout;
+use super::admission::Admission;
+use super::drop_directory::{DropDirectory, DropName};
+use super::session::Context;
+use crate::base::ascii::Base62;
+use crate::base::buffer::{Buffer, Text};
+use crate::base::time::{Instant, Now};
+use crate::limits::TURN_BYTES_MAX;
+use crate::mail::address::Address;
+use crate::mail::header::Scan;
+use crate::mail::normal::Normalizer;
+use crate::queue::block::Header;
+use crate::queue::disk::{Block, Disk, new_block};
+use crate::queue::draft::{Draft, Origin, QueueError, Summary};
+use crate::queue::envelope::{Record, RecordReader};
+use crate::queue::reader::Reader;
+use crate::queue::{NotDurable, Queue, Receipt, Ticket};
+use core::fmt::Write as _;
+use core::time::Duration;
+
+/// The first bytes of a drop file of this version.
+pub const MAGIC: &[u8; 10] = b"motedrop1\n";
+/// Magic and length of the envelope.
+const HEAD_BYTES: usize = 14;
+/// When to look again after trouble.
+const RETRY: Duration = Duration::from_secs(60);
+/// Files that are known not to be worth another look.
+const REJECTED_MAX: usize = 16;
+
+enum State {
+    /// Nothing to do before the directory changes, or before that time.
+    Rest { until: Option<Instant> },
+    /// There may be files.
+    Look,
+    /// A file is open.
+    Read(Incoming),
+    /// The message is on the batch.
+    AwaitCommit { name: DropName },
+    /// It is durable; its file is not surely gone.
+    Remove { name: DropName, ticket: Ticket, after: Instant },
+}
+
+/// A drop file on its way in.
+struct Incoming {
+    name: DropName,
+    uid: u32,
+    draft: Draft,
+    records: RecordReader,
+    /// Bytes of the envelope still to come; none before the head has been read.
+    envelope: Option<u32>,
+    scan: Scan,
+    lines: Normalizer,
+    sender: Text<254>,
+    needs: u32,
+    is_open_ended: bool,
+}
+
+/// Why a file is not imported.
+enum Fault {
+    /// Not what `sendmail` writes: never.
+    Bad(&'static str),
+    /// Not now.
+    Later,
+}
+
+impl From<QueueError> for Fault {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::TooLarge => Fault::Bad("larger than the queue"),
+            _ => Fault::Later,
+        }
+    }
+}
+
+/// See the module's head.
+pub struct Import {
+    state: State,
+    owner: u32,
+    block: Box<Block>,
+    input: Buffer,
+    rejected: [Option<DropName>; REJECTED_MAX],
+}
+
+impl Import {
+    /// `owner` is what the batch shall know it by.
+    pub fn new(owner: u32) -> Import {
+        Import {
+            state: State::Look,
+            owner,
+            block: new_block(),
+            input: Buffer::new(4096),
+            rejected: [None; REJECTED_MAX],
+        }
+    }
+
+    /// The directory has changed, or someone asks for another look.
+    pub fn look(&mut self) {
+        if let State::Rest { .. } = self.state {
+            self.state = State::Look;
+        }
+    }
+
+    /// When to call [`Import::proceed`]; at once if it is in the middle of something.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        match &self.state {
+            State::Rest { until } => *until,
+            State::Look | State::Read(_) => Some(now),
+            State::AwaitCommit { .. } => None,
+            State::Remove { after, .. } => Some(*after),
+        }
+    }
+
+    /// At start: every message that is still marked as importing has its file removed, or stays
+    /// marked.
+    pub fn resume<W: Disk + DropDirectory>(&mut self, queue: &mut Queue, world: &mut W) {
+        let mut from = 0;
+        while let Some(waiting) = queue.next_waiting(from) {
+            from = waiting.ticket.slot + 1;
+            if !waiting.importing || !waiting.readable {
+                continue;
+            }
+            let gone = match self.drop_name(queue, world, waiting.ticket) {
+                Some(name) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
+                None => true,
+            };
+            if gone {
+                queue.import_is_over(waiting.ticket);
+            }
+        }
+    }
+
+    fn drop_name<W: Disk>(
+        &mut self,
+        queue: &Queue,
+        disk: &mut W,
+        ticket: Ticket,
+    ) -> Option<DropName> {
+        let mut reader = Reader::open(queue, disk, ticket, &mut self.block).ok()?;
+        let mut left = reader.header().envelope_len as usize;
+        let mut records = RecordReader::new();
+        while left > 0 {
+            let mut bytes = reader.next(queue, disk, &mut self.block).ok()??;
+            bytes = bytes.get(..left).unwrap_or(bytes);
+            left -= bytes.len();
+            while !bytes.is_empty() {
+                let (taken, record) = records.step(bytes).ok()?;
+                if let Some(Record::DropName(name)) = record {
+                    return Some(DropName(name));
+                }
+                bytes = bytes.get(taken..).unwrap_or_default();
+            }
+        }
+        None
+    }
+
+    /// Goes on by a piece.
+    pub fn proceed<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
+        let now = context.now.instant;
+        match core::mem::replace(&mut self.state, State::Rest { until: None }) {
+            State::Rest { until } => {
+                let is_time = until.is_some_and(|until| now >= until);
+                self.state = if is_time { State::Look } else { State::Rest { until } };
+            }
+            State::Look => self.open_next(context),
+            State::Read(incoming) => self.read_on(incoming, context),
+            state @ State::AwaitCommit { .. } => self.state = state,
+            State::Remove { name, ticket, after } if now >= after => {
+                self.remove(name, ticket, context.queue, context.disk, context.now);
+            }
+            state @ State::Remove { .. } => self.state = state,
+        }
+    }
+
+    fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
+        let Some((name, uid)) = context.disk.next_drop() else { return };
+        self.state = State::Look;
+        if self.rejected.contains(&Some(name)) {
+            return;
+        }
+        self.input.clear();
+        match context.queue.begin(context.disk, Origin::Client, None) {
+            Ok(draft) => {
+                self.state = State::Read(Incoming {
+                    name,
+                    uid,
+                    draft,
+                    records: RecordReader::new(),
+                    envelope: None,
+                    scan: Scan::new(),
+                    lines: Normalizer::new(),
+                    sender: Text::new(),
+                    needs: 0,
+                    is_open_ended: false,
+                });
+            }
+            Err(_) => self.state = State::Rest { until: Some(context.now.instant + RETRY) },
+        }
+    }
+
+    fn read_on<W: Disk + DropDirectory>(
+        &mut self,
+        mut incoming: Incoming,
+        context: &mut Context<'_, W>,
+    ) {
+        let mut budget = TURN_BYTES_MAX;
+        let fault = loop {
+            let Ok(count) = context.disk.read_drop(self.input.writable()) else {
+                break Fault::Later;
+            };
+            self.input.produced(count);
+            let step = incoming.take(&mut self.input, &mut self.block, context);
+            if let Err(fault) = step {
+                break fault;
+            }
+            if count == 0 {
+                return self.end(incoming, context);
+            }
+            budget = budget.saturating_sub(count);
+            if budget == 0 {
+                self.state = State::Read(incoming);
+                return;
+            }
+        };
+        let Incoming { name, draft, .. } = incoming;
+        context.queue.abandon(draft);
+        self.fail(name, fault, context.now.instant);
+    }
+
+    fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
+        match fault {
+            Fault::Later => self.state = State::Rest { until: Some(now + RETRY) },
+            Fault::Bad(why) => {
+                let text = core::str::from_utf8(&name.0).unwrap_or("?");
+                log::error!("drop file {text}: {why}; left where it is");
+                self.rejected.rotate_right(1);
+                if let Some(first) = self.rejected.first_mut() {
+                    *first = Some(name);
+                }
+                self.state = State::Look;
+            }
+        }
+    }
+
+    fn end<W: Disk + DropDirectory>(
+        &mut self,
+        mut incoming: Incoming,
+        context: &mut Context<'_, W>,
+    ) {
+        let now = context.now;
+        let fault = incoming.close(&mut self.block, context).err();
+        let Incoming { name, uid, draft, sender, scan, needs, is_open_ended, .. } = incoming;
+        if let Some(fault) = fault {
+            context.queue.abandon(draft);
+            return self.fail(name, fault, now.instant);
+        }
+        let (size, count) = (draft.message_len(), draft.recipients());
+        let flags = u32::from(scan.traits().bits) | Header::SUBMITTED | Header::IMPORTED;
+        let needs = if is_open_ended { 0 } else { needs };
+        let summary = Summary { flags, arrival: now.unix.seconds, needs };
+        let Context { queue, disk, .. } = context;
+        match queue.finish(*disk, draft, &mut self.block, self.owner, summary, now.instant) {
+            Ok(ticket) => {
+                self.state = State::AwaitCommit { name };
+                log::info!(
+                    "{}: from=<{}>, client=drop uid={uid}, size={size}, nrcpt={count}, msgid={}",
+                    Base62(ticket.seq),
+                    sender.as_str(),
+                    scan.message_id()
+                );
+            }
+            Err(_) => self.fail(name, Fault::Later, now.instant),
+        }
+    }
+
+    /// The verdict of the commit.
+    pub fn committed<W: DropDirectory>(
+        &mut self,
+        verdict: Result<Receipt, NotDurable>,
+        queue: &mut Queue,
+        drops: &mut W,
+        now: Now,
+    ) {
+        let State::AwaitCommit { name } = self.state else { return };
+        match verdict {
+            Ok(receipt) => self.remove(name, receipt.ticket(), queue, drops, now),
+            Err(NotDurable) => self.state = State::Rest { until: Some(now.instant + RETRY) },
+        }
+    }
+
+    /// The queue is broken: an open draft is no more (I11).
+    pub fn queue_broke(&mut self, now: Instant) {
+        if let State::Read(_) = self.state {
+            self.state = State::Rest { until: Some(now + RETRY) };
+        }
+    }
+
+    fn remove<W: DropDirectory>(
+        &mut self,
+        name: DropName,
+        ticket: Ticket,
+        queue: &mut Queue,
+        drops: &mut W,
+        now: Now,
+    ) {
+        if drops.remove_drop(name).is_ok() && drops.sync_drops().is_ok() {
+            queue.import_is_over(ticket);
+            self.state = State::Look;
+        } else {
+            self.state = State::Remove { name, ticket, after: now.instant + RETRY };
+        }
+    }
+}
+
+impl Incoming {
+    /// Takes what can be taken of `input`.
+    fn take<W: Disk>(
+        &mut self,
+        input: &mut Buffer,
+        block: &mut Block,
+        context: &mut Context<'_, W>,
+    ) -> Result<(), Fault> {
+        if self.envelope.is_none() {
+            let Some((head, _)) = input.readable().split_first_chunk::<HEAD_BYTES>() else {
+                return Ok(());
+            };
+            let [magic @ .., a, b, c, d] = head;
+            if magic != MAGIC {
+                return Err(Fault::Bad("not a drop file of this version"));
+            }
+            self.envelope = Some(u32::from_le_bytes([*a, *b, *c, *d]));
+            input.consume(HEAD_BYTES);
+        }
+        while let Some(left) = self.envelope.filter(|left| *left > 0) {
+            let bytes = input.readable();
+            let bytes = bytes.get(..left as usize).unwrap_or(bytes);
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let (taken, record) =
+                self.records.step(bytes).map_err(|_| Fault::Bad("its envelope is unreadable"))?;
+            let adopted = Adopted { uid: self.uid, name: self.name };
+            if let Some(record) = record {
+                let lookout = context.lookout;
+                adopted.record(record, &mut self.draft, block, context)?;
+                match record {
+                    Record::Sender(text) => {
+                        self.sender = Text::from(core::str::from_utf8(text).unwrap_or_default());
+                    }
+                    Record::Recipient(text) => {
+                        let lanes = Address::parse(text).map_or(0, |to| lookout.lanes(to));
+                        self.needs |= lanes;
+                        self.is_open_ended |= lanes == 0;
+                    }
+                    _ => {}
+                }
+            }
+            self.envelope = Some(left - taken as u32);
+            input.consume(taken);
+        }
+        self.body(input, block, context)
+    }
+
+    fn body<W: Disk>(
+        &mut self,
+        input: &mut Buffer,
+        block: &mut Block,
+        context: &mut Context<'_, W>,
+    ) -> Result<(), Fault> {
+        let mut output = [0; 1024];
+        while !input.is_empty() {
+            let (taken, made) = self.lines.push(input.readable(), &mut output);
+            input.consume(taken);
+            self.append(output.get(..made).unwrap_or_default(), block, context)?;
+        }
+        Ok(())
+    }
+
+    /// The file has ended: is what has been read a whole message?
+    fn close<W: Disk>(
+        &mut self,
+        block: &mut Block,
+        context: &mut Context<'_, W>,
+    ) -> Result<(), Fault> {
+        if self.envelope != Some(0) || !self.records.is_between() || self.draft.recipients() == 0 {
+            return Err(Fault::Bad("cut short"));
+        }
+        let mut output = [0; 16];
+        let made = self.lines.finish(&mut output);
+        self.append(output.get(..made).unwrap_or_default(), block, context)
+    }
+
+    fn append<W: Disk>(
+        &mut self,
+        bytes: &[u8],
+        block: &mut Block,
+        context: &mut Context<'_, W>,
+    ) -> Result<(), Fault> {
+        if self.draft.message_len() + bytes.len() as u64 > context.config.message_size {
+            return Err(Fault::Bad("larger than message-size"));
+        }
+        self.scan.feed(bytes);
+        Ok(context.queue.append(context.disk, &mut self.draft, block, bytes)?)
+    }
+}
+
+/// What is known of a drop file for sure.
+struct Adopted {
+    uid: u32,
+    name: DropName,
+}
+
+impl Adopted {
+    /// Checks a record of the file and writes it into the draft.
+    fn record<W: Disk>(
+        &self,
+        record: Record<'_>,
+        draft: &mut Draft,
+        block: &mut Block,
+        context: &mut Context<'_, W>,
+    ) -> Result<(), Fault> {
+        let Context { queue, disk, config, .. } = context;
+        match record {
+            Record::Sender(sender) => {
+                if !sender.is_empty() {
+                    Address::parse(sender).map_err(|_| Fault::Bad("its sender is no address"))?;
+                }
+                queue.record(*disk, draft, block, &record)?;
+                let mut client = Text::<32>::new();
+                // A Text cuts what is too long, it never fails.
+                let _ = write!(client, "local uid={} ", self.uid);
+                let client = Record::Client(client.as_str().as_bytes());
+                queue.record(*disk, draft, block, &client)?;
+                queue.record(*disk, draft, block, &Record::Login(self.uid))?;
+                queue.record(*disk, draft, block, &Record::DropName(self.name.0))?;
+            }
+            Record::Recipient(recipient) => {
+                Address::parse(recipient).map_err(|_| Fault::Bad("a recipient is no address"))?;
+                if draft.recipients() >= Admission::local(config).recipients_max {
+                    return Err(Fault::Bad("too many recipients"));
+                }
+                queue.record(*disk, draft, block, &record)?;
+            }
+            // Root may say whose mail it is; nobody else may.
+            Record::Login(uid) if uid != self.uid && self.uid != 0 => {
+                return Err(Fault::Bad("its owner is not its sender"));
+            }
+            Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Unknown => {}
+        }
+        Ok(())
+    }
+}
+
+/// Where a test or a caller without a relay looks: nowhere is known.
+impl Lookout for () {
+    fn lanes(&self, _: Address<'_>) -> u32 {
+        0
+    }
+}

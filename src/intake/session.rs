@@ -1,0 +1,511 @@
+//! One conversation with a peer that hands in mail: the server machine, the draft, and the buffers
+//! between them and the socket.
+//!
+//! Data's way: the daemon reads the socket into [`Session::input_mut`] and says how much it was;
+//! [`Session::proceed`] steps the machine over it, asks `admission`, streams envelope and body into
+//! the draft, and leaves replies in [`Session::output`]. After the final dot the message is on the
+//! queue's batch and the session waits, parsing nothing (decisions 4), until the daemon brings the
+//! verdict of the sync: [`Session::committed`] says 250 only against a [`Receipt`] (LAW 1).
+//!
+//! A session's memory is taken once, when its slot is made, and lives through all its tenants. It
+//! stores the bytes as submitted and nothing else: Received and whatever is missing are added at
+//! each attempt, since the queue's number, which Received names, is not known before the end.
+//!
+//! A refusal that comes in the middle of a body (too large, no room, disk trouble, a bare CR or LF)
+//! frees the draft at once, reads on to the real end, and is answered there.
+
+use super::Lookout;
+use super::admission::{Admission, queue_reply};
+use super::peer::Peer;
+use crate::base::ascii::Base62;
+use crate::base::buffer::{Buffer, Text};
+use crate::base::time::{Instant, Now, earliest};
+use crate::config::Config;
+use crate::limits::{INPUT_BYTES, REPLIES_BYTES};
+use crate::mail::address::{Address, ReversePath};
+use crate::mail::header::Scan;
+use crate::queue::block::Header;
+use crate::queue::disk::{Block, Disk, new_block};
+use crate::queue::draft::{Draft, Origin, QueueError, Summary};
+use crate::queue::envelope::Record;
+use crate::queue::{NotDurable, Queue, Receipt};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Event, Server, Terms};
+use core::fmt::Write as _;
+
+/// What a session needs of its surroundings for the length of a call.
+pub struct Context<'a, D> {
+    /// Settings.
+    pub config: &'a Config,
+    /// Where mail goes.
+    pub queue: &'a mut Queue,
+    /// What that lies on.
+    pub disk: &'a mut D,
+    /// Where recipients' mail will go from there.
+    pub lookout: &'a dyn Lookout,
+    /// Both clocks.
+    pub now: Now,
+}
+
+/// Where a session stands, for the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stand {
+    /// Goes on with more input, or when output has been written.
+    Open,
+    /// Its message is on the batch: the verdict of the next commit is for it.
+    AwaitCommit,
+    /// To be closed as soon as its output is written.
+    Closing,
+}
+
+/// See the module's head.
+pub struct Session {
+    server: Server,
+    input: Buffer,
+    replies: Buffer,
+    work: Work,
+    stand: Stand,
+    /// The peer has gone, or has no more to say.
+    is_deserted: bool,
+    /// Since when output has waited for a peer that does not read.
+    stalled_since: Option<Instant>,
+    /// The last time that the peer did something worth a slot (decisions 15).
+    last_useful: Instant,
+}
+
+/// What the machine's questions are answered from, apart from the machine and its buffers.
+struct Work {
+    peer: Peer,
+    admission: Admission,
+    owner: u32,
+    hello: Text<64>,
+    is_extended: bool,
+    block: Box<Block>,
+    transaction: Option<Transaction>,
+    sender: Text<254>,
+}
+
+/// From MAIL to the verdict on the message. RSET frees exactly this.
+struct Transaction {
+    /// None once the message is sure to be refused.
+    draft: Option<Draft>,
+    refusal: Option<Reply>,
+    scan: Scan,
+    needs: u32,
+    /// The lanes of some recipient are not known yet.
+    is_open_ended: bool,
+}
+
+impl Session {
+    /// The memory of a slot, with nobody in it.
+    pub fn new() -> Session {
+        Session {
+            server: Server::new(false),
+            input: Buffer::new(INPUT_BYTES),
+            replies: Buffer::new(REPLIES_BYTES),
+            work: Work {
+                peer: Peer::Unix { uid: 0 },
+                admission: Admission { relay: false, size_max: 0, recipients_max: 0 },
+                owner: 0,
+                hello: Text::new(),
+                is_extended: false,
+                block: new_block(),
+                transaction: None,
+                sender: Text::new(),
+            },
+            stand: Stand::Open,
+            is_deserted: false,
+            stalled_since: None,
+            last_useful: Instant::default(),
+        }
+    }
+
+    /// A new tenant, who is not greeted yet. `owner` is what the batch shall know the session by.
+    pub fn open(&mut self, peer: Peer, admission: Admission, owner: u32, now: Instant) {
+        debug_assert!(self.work.transaction.is_none(), "the last tenant's draft was not freed");
+        self.server = Server::new(peer.is_local());
+        self.input.clear();
+        self.replies.clear();
+        self.work.peer = peer;
+        self.work.admission = admission;
+        self.work.owner = owner;
+        self.work.hello.clear();
+        self.stand = Stand::Open;
+        self.is_deserted = false;
+        self.stalled_since = None;
+        self.last_useful = now;
+    }
+
+    /// Says 220.
+    pub fn greet(&mut self, config: &Config, now: Instant) {
+        let terms = self.work.terms(config);
+        self.server.greet(&terms, &mut self.replies, now);
+        self.last_useful = now;
+    }
+
+    /// Says `reply`, a 421, and closes; at once, or after the verdict that is due.
+    pub fn dismiss(&mut self, reply: Reply, queue: &mut Queue) {
+        if self.server.dismiss(reply, &mut self.replies) {
+            self.work.give_up(queue);
+            self.stand = Stand::Closing;
+        }
+    }
+
+    /// Who it is.
+    pub fn peer(&self) -> Peer {
+        self.work.peer
+    }
+
+    /// What it may do.
+    pub fn may_relay(&self) -> bool {
+        self.work.admission.relay
+    }
+
+    /// Where it stands.
+    pub fn stand(&self) -> Stand {
+        self.stand
+    }
+
+    /// The last time that the peer did something worth a slot.
+    pub fn last_useful(&self) -> Instant {
+        self.last_useful
+    }
+
+    /// Room for input; empty when the peer must wait.
+    pub fn input_mut(&mut self) -> &mut [u8] {
+        self.input.writable()
+    }
+
+    /// True while reading makes sense: there is room, and somebody will look at it.
+    pub fn wants_read(&self) -> bool {
+        self.stand != Stand::Closing && !self.is_deserted && self.input.space() > 0
+    }
+
+    /// `count` bytes have been read into [`Session::input_mut`].
+    pub fn received(&mut self, count: usize, now: Instant) {
+        self.input.produced(count);
+        if count >= USEFUL_BYTES {
+            self.last_useful = now;
+        }
+    }
+
+    /// The peer has ended its side, or the connection broke. A message that waits for its verdict
+    /// has been submitted all the same.
+    pub fn deserted(&mut self) {
+        self.is_deserted = true;
+    }
+
+    /// What waits to be written.
+    pub fn output(&self) -> &[u8] {
+        self.replies.readable()
+    }
+
+    /// `count` bytes of [`Session::output`] have been written; 0: the peer does not read.
+    pub fn sent(&mut self, count: usize, now: Instant) {
+        self.replies.consume(count);
+        match (self.replies.is_empty(), count) {
+            (true, _) => self.stalled_since = None,
+            (false, 0) => {
+                self.stalled_since.get_or_insert(now);
+            }
+            (false, _) => self.stalled_since = Some(now),
+        }
+    }
+
+    /// True when nothing more can come of it: close the socket, call [`Session::close`].
+    pub fn is_over(&self) -> bool {
+        match self.stand {
+            Stand::AwaitCommit => false,
+            Stand::Closing => self.replies.is_empty() || self.is_deserted,
+            // What was read before the peer left has been looked at by now.
+            Stand::Open => self.is_deserted,
+        }
+    }
+
+    /// Frees what the tenant held.
+    pub fn close(&mut self, queue: &mut Queue) {
+        debug_assert!(self.stand != Stand::AwaitCommit, "a verdict is due");
+        self.work.give_up(queue);
+        self.stand = Stand::Closing;
+    }
+
+    /// When to call [`Session::timed_out`].
+    pub fn deadline(&self, config: &Config) -> Option<Instant> {
+        let stalled = self.stalled_since.map(|since| since + config.command_timeout);
+        earliest(self.server.deadline(), stalled)
+    }
+
+    /// A deadline has passed: says 421, or gives up on a peer that does not read.
+    pub fn timed_out(&mut self, config: &Config, queue: &mut Queue, now: Instant) {
+        let is_stalled = |since: Instant| now >= since + config.command_timeout;
+        if self.stalled_since.is_some_and(is_stalled) {
+            self.replies.clear();
+            self.is_deserted = true;
+        }
+        if let Event::Close = self.server.timed_out(&mut self.replies, now) {
+            self.work.give_up(queue);
+            self.stand = Stand::Closing;
+        }
+    }
+
+    /// Takes what has been read as far as it goes.
+    pub fn proceed<D: Disk>(&mut self, context: &mut Context<'_, D>) {
+        let now = context.now.instant;
+        let Session { server, input, replies, work, stand, last_useful, .. } = self;
+        let terms = work.terms(context.config);
+        while *stand == Stand::Open {
+            let (consumed, event) = server.step(input.readable(), replies, &terms, now);
+            match event {
+                Event::Wait => {
+                    input.consume(consumed);
+                    return;
+                }
+                Event::Again => *last_useful = now,
+                Event::Hello { name, extended } => work.hello(name, extended),
+                Event::Mail { path, size, .. } => {
+                    server.answer(work.mail(path, size, context), replies, now);
+                    *last_useful = now;
+                }
+                Event::Recipient(recipient) => {
+                    server.answer(work.recipient(recipient, context), replies, now);
+                    *last_useful = now;
+                }
+                Event::Data => server.answer(work.data(), replies, now),
+                Event::Body(bytes) => work.body(bytes, context),
+                Event::End { bare } => match work.end(bare, context) {
+                    Ok(()) => *stand = Stand::AwaitCommit,
+                    Err(reply) => server.refused(reply, replies, now),
+                },
+                Event::Reset => work.give_up(context.queue),
+                Event::Close => {
+                    work.give_up(context.queue);
+                    *stand = Stand::Closing;
+                }
+            }
+            input.consume(consumed);
+        }
+    }
+
+    /// The verdict of the commit that the session's message was in.
+    pub fn committed(&mut self, verdict: Result<Receipt, NotDurable>, now: Instant) {
+        debug_assert!(self.stand == Stand::AwaitCommit);
+        self.stand = Stand::Open;
+        self.last_useful = now;
+        let Some(transaction) = self.work.transaction.take() else { return };
+        match verdict {
+            Ok(receipt) => {
+                let id = Base62(receipt.ticket().seq);
+                self.server.accepted(id, &mut self.replies, now);
+                drop(transaction);
+            }
+            Err(NotDurable) => self.server.refused(Reply::LOCAL_ERROR, &mut self.replies, now),
+        }
+    }
+
+    /// The queue is broken: what is open now will not be taken (I11).
+    pub fn queue_broke(&mut self) {
+        if let Some(transaction) = &mut self.work.transaction {
+            transaction.draft = None;
+            transaction.refusal = Some(Reply::LOCAL_ERROR);
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads of fewer bytes than this do not keep a slot from being passed on.
+const USEFUL_BYTES: usize = 64;
+
+impl Work {
+    fn terms<'a>(&self, config: &'a Config) -> Terms<'a> {
+        Terms {
+            hostname: &config.hostname,
+            size_max: self.admission.size_max,
+            recipients_max: self.admission.recipients_max,
+            command_timeout: config.command_timeout,
+            data_timeout: config.data_timeout,
+        }
+    }
+
+    fn hello(&mut self, name: &[u8], extended: bool) {
+        self.hello.clear();
+        let name = core::str::from_utf8(name).unwrap_or("?");
+        // A Text cuts what is too long, it never fails.
+        let _ = self.hello.write_str(name);
+        self.is_extended = extended;
+    }
+
+    fn mail<D: Disk>(
+        &mut self,
+        path: ReversePath<'_>,
+        size: Option<u64>,
+        context: &mut Context<'_, D>,
+    ) -> Reply {
+        if size.is_some_and(|size| size > self.admission.size_max) {
+            return Reply::TOO_BIG;
+        }
+        let origin = if self.admission.relay { Origin::Client } else { Origin::Stranger };
+        let mut draft = match context.queue.begin(context.disk, origin, size) {
+            Ok(draft) => draft,
+            Err(error) => return queue_reply(error),
+        };
+        let sender = match path {
+            ReversePath::Null => "",
+            ReversePath::Address(address) => address.as_str(),
+        };
+        self.sender = Text::from(sender);
+        match self.open_envelope(&mut draft, context) {
+            Ok(()) => {
+                self.transaction = Some(Transaction {
+                    draft: Some(draft),
+                    refusal: None,
+                    scan: Scan::new(),
+                    needs: 0,
+                    is_open_ended: false,
+                });
+                Reply::SENDER_OK
+            }
+            Err(error) => {
+                context.queue.abandon(draft);
+                queue_reply(error)
+            }
+        }
+    }
+
+    fn open_envelope<D: Disk>(
+        &mut self,
+        draft: &mut Draft,
+        context: &mut Context<'_, D>,
+    ) -> Result<(), QueueError> {
+        let Work { block, sender, peer, hello, .. } = self;
+        let mut client = Text::<128>::new();
+        let protocol = if self.is_extended { "ESMTP" } else { "SMTP" };
+        // A Text cuts what is too long, it never fails.
+        let _ = match peer {
+            Peer::Tcp(address) => write!(client, "{protocol} {} {}", address.ip(), hello.as_str()),
+            Peer::Unix { uid } => write!(client, "{protocol} uid={uid} {}", hello.as_str()),
+        };
+        let records = [
+            Some(Record::Sender(sender.as_str().as_bytes())),
+            Some(Record::Client(client.as_str().as_bytes())),
+            match *peer {
+                Peer::Unix { uid } => Some(Record::Login(uid)),
+                Peer::Tcp(_) => None,
+            },
+        ];
+        for record in records.iter().flatten() {
+            context.queue.record(context.disk, draft, block, record)?;
+        }
+        Ok(())
+    }
+
+    fn recipient<D: Disk>(
+        &mut self,
+        recipient: Address<'_>,
+        context: &mut Context<'_, D>,
+    ) -> Reply {
+        let Some(transaction) = &mut self.transaction else { return Reply::LOCAL_ERROR };
+        let Some(draft) = &mut transaction.draft else {
+            return transaction.refusal.unwrap_or(Reply::LOCAL_ERROR);
+        };
+        let already = draft.recipients();
+        if let Err(reply) = self.admission.recipient(context.config, recipient, already) {
+            return reply;
+        }
+        let record = Record::Recipient(recipient.as_str().as_bytes());
+        match context.queue.record(context.disk, draft, &mut self.block, &record) {
+            Ok(()) => {
+                let lanes = context.lookout.lanes(recipient);
+                transaction.needs |= lanes;
+                transaction.is_open_ended |= lanes == 0;
+                Reply::RECIPIENT_OK
+            }
+            Err(error) => {
+                // Part of the record may be in the draft: nothing can be added to it any more.
+                self.refuse(queue_reply(error), context.queue);
+                queue_reply(error)
+            }
+        }
+    }
+
+    fn data(&self) -> Reply {
+        let refusal = self.transaction.as_ref().and_then(|transaction| transaction.refusal);
+        refusal.unwrap_or(Reply::START_DATA)
+    }
+
+    fn body<D: Disk>(&mut self, bytes: &[u8], context: &mut Context<'_, D>) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let Some(draft) = &mut transaction.draft else { return };
+        if draft.message_len() + bytes.len() as u64 > self.admission.size_max {
+            return self.refuse(Reply::TOO_BIG, context.queue);
+        }
+        transaction.scan.feed(bytes);
+        if let Err(error) = context.queue.append(context.disk, draft, &mut self.block, bytes) {
+            self.refuse(queue_reply(error), context.queue);
+        }
+    }
+
+    /// Puts the message on the batch, or says why not.
+    fn end<D: Disk>(&mut self, bare: bool, context: &mut Context<'_, D>) -> Result<(), Reply> {
+        let Some(mut transaction) = self.transaction.take() else {
+            return Err(Reply::LOCAL_ERROR);
+        };
+        let traits = transaction.scan.traits();
+        let refusal = match transaction.refusal {
+            Some(refusal) => Some(refusal),
+            None if bare => Some(Reply::BARE_IN_MESSAGE),
+            // RFC 5321 §6.3: a loop is told by counting.
+            None if traits.received > context.config.hops => Some(Reply::LOOP),
+            None => None,
+        };
+        let Some(draft) = transaction.draft.take() else {
+            return Err(refusal.unwrap_or(Reply::LOCAL_ERROR));
+        };
+        if let Some(reply) = refusal {
+            context.queue.abandon(draft);
+            return Err(reply);
+        }
+        let (size, count) = (draft.message_len(), draft.recipients());
+        let mut flags = u32::from(traits.bits);
+        if matches!(self.peer, Peer::Unix { .. }) {
+            flags |= Header::SUBMITTED;
+        }
+        if !self.admission.relay {
+            flags |= Header::STRANGER;
+        }
+        let needs = if transaction.is_open_ended { 0 } else { transaction.needs };
+        let summary = Summary { flags, arrival: context.now.unix.seconds, needs };
+        let now = context.now.instant;
+        let Context { queue, disk, .. } = context;
+        let ticket = queue
+            .finish(*disk, draft, &mut self.block, self.owner, summary, now)
+            .map_err(queue_reply)?;
+        self.transaction = Some(transaction);
+        log::info!(
+            "{}: from=<{}>, client={}, size={size}, nrcpt={count}",
+            Base62(ticket.seq),
+            self.sender.as_str(),
+            self.peer
+        );
+        Ok(())
+    }
+
+    fn refuse(&mut self, reply: Reply, queue: &mut Queue) {
+        let Some(transaction) = &mut self.transaction else { return };
+        transaction.refusal = Some(reply);
+        if let Some(draft) = transaction.draft.take() {
+            queue.abandon(draft);
+        }
+    }
+
+    fn give_up(&mut self, queue: &mut Queue) {
+        let transaction = self.transaction.take();
+        if let Some(draft) = transaction.and_then(|transaction| transaction.draft) {
+            queue.abandon(draft);
+        }
+    }
+}
