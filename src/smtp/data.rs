@@ -110,8 +110,10 @@ pub struct DotWriter {
 /// The byte before the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Last {
-    /// LF, or nothing at all: a line begins.
+    /// The LF of a CRLF, or nothing at all: a line begins.
     LineEnd,
+    /// An LF without CR, so no line end, but a lenient next hop may take it for one.
+    Feed,
     Return,
     Other,
 }
@@ -133,7 +135,8 @@ impl DotWriter {
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
             let room = output.get_mut(produced..).unwrap_or_default();
-            if self.last == Last::LineEnd && rest.first() == Some(&b'.') {
+            let behind_feed = matches!(self.last, Last::LineEnd | Last::Feed);
+            if behind_feed && rest.first() == Some(&b'.') {
                 let Some(dots) = room.first_chunk_mut() else { break };
                 *dots = *b"..";
                 self.last = Last::Other;
@@ -142,10 +145,13 @@ impl DotWriter {
                 continue;
             }
             let text = rest.get(..plain(rest, room.len())).unwrap_or_default();
-            let (Some(last), Some(room)) = (text.last(), room.get_mut(..text.len())) else { break };
-            self.last = match last {
-                b'\n' => Last::LineEnd,
-                b'\r' => Last::Return,
+            let Some(room) = room.get_mut(..text.len()) else { break };
+            self.last = match text {
+                [] => break,
+                [b'\n'] if self.last == Last::Return => Last::LineEnd,
+                [.., b'\r', b'\n'] => Last::LineEnd,
+                [.., b'\n'] => Last::Feed,
+                [.., b'\r'] => Last::Return,
                 _ => Last::Other,
             };
             room.copy_from_slice(text);
@@ -161,7 +167,7 @@ impl DotWriter {
         let end: &[u8] = match self.last {
             Last::LineEnd => b".\r\n",
             Last::Return => b"\n.\r\n",
-            Last::Other => b"\r\n.\r\n",
+            Last::Feed | Last::Other => b"\r\n.\r\n",
         };
         match output.get_mut(..FINISH_BYTES_MAX).and_then(|room| room.get_mut(..end.len())) {
             Some(room) => room.copy_from_slice(end),
@@ -215,12 +221,9 @@ mod tests {
                     Piece::Bytes(bytes) => read.message.extend_from_slice(bytes),
                     Piece::Bare => read.bare = true,
                     Piece::End => read.behind = Some(Vec::new()),
-                    Piece::More => assert_eq!(consumed, 0),
+                    Piece::More => break,
                 }
                 held.drain(..consumed);
-                if piece == Piece::More {
-                    break;
-                }
             }
         }
         assert_eq!(read.bare, reader.is_bare());
@@ -277,20 +280,18 @@ mod tests {
     }
 
     fn only_the_final_dot_ends(length: u32, stride: u32) {
-        {
-            every_string(length, stride, |middle| {
-                let input = [middle, b"\r\n.\r\nQUIT\r\n"].concat();
-                let expected = read_slowly(&input);
-                for split in 0..input.len() {
-                    let (one, other) = input.split_at(split);
-                    let found = read(&[one, other]);
-                    assert_eq!(found.bare, expected.bare, "{middle:?} at {split}");
-                    assert_eq!(found.behind, expected.behind, "{middle:?} at {split}");
-                    // A refused message may be incomplete; one that is taken may not.
-                    assert!(found.bare || found.message == expected.message, "{middle:?} {split}");
-                }
-            });
-        }
+        every_string(length, stride, |middle| {
+            let input = [middle, b"\r\n.\r\nQUIT\r\n"].concat();
+            let expected = read_slowly(&input);
+            for split in 0..input.len() {
+                let (one, other) = input.split_at(split);
+                let found = read(&[one, other]);
+                assert_eq!(found.bare, expected.bare, "{middle:?} at {split}");
+                assert_eq!(found.behind, expected.behind, "{middle:?} at {split}");
+                // A refused message may be incomplete; one that is taken may not.
+                assert!(found.bare || found.message == expected.message, "{middle:?} {split}");
+            }
+        });
     }
 
     #[test]

@@ -209,12 +209,12 @@ pub struct ReplyParser {
 pub enum Parsed<'a> {
     /// No whole line yet.
     More,
-    /// A line, and the whole reply if it was the last one.
+    /// A line.
     Line {
         /// Behind code and separator, as it came (EHLO's keywords are read from it).
         text: &'a [u8],
-        /// The reply that it ends.
-        reply: Option<RemoteReply>,
+        /// True: the reply is whole, and [`ReplyParser::take`] gives it.
+        is_last: bool,
     },
     /// Not SMTP, or beyond the limits.
     Garbage,
@@ -259,11 +259,13 @@ impl ReplyParser {
         self.code = code;
         self.lines += 1;
         self.keep(text);
-        let reply = is_last.then(|| {
-            let whole = core::mem::take(self);
-            RemoteReply { code, status: whole.status, text: whole.text }
-        });
-        Some(Parsed::Line { text, reply })
+        Some(Parsed::Line { text, is_last })
+    }
+
+    /// The reply whose last line was read; the parser then stands in front of the next.
+    pub fn take(&mut self) -> RemoteReply {
+        let whole = core::mem::take(self);
+        RemoteReply { code: whole.code, status: whole.status, text: whole.text }
     }
 
     fn keep(&mut self, text: &[u8]) {
@@ -293,11 +295,11 @@ mod tests {
             let (consumed, parsed) = parser.step(rest);
             rest = &rest[consumed..];
             match parsed {
-                Parsed::Line { reply: Some(reply), .. } => {
+                Parsed::Line { is_last: true, .. } => {
                     assert!(rest.is_empty());
-                    return Some(reply);
+                    return Some(parser.take());
                 }
-                Parsed::Line { reply: None, .. } => (),
+                Parsed::Line { is_last: false, .. } => (),
                 Parsed::Garbage => return None,
                 Parsed::More => panic!("not whole: {}", input.escape_ascii()),
             }
