@@ -8,3 +8,4 @@ pub mod command;
 pub mod data;
 pub mod line;
 pub mod reply;
+pub mod server;
