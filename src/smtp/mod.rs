@@ -4,6 +4,7 @@
 //! knows of the queue, the config or a socket, and nothing here allocates: buffers are lent for the
 //! length of a call. Start reading at [`server`], which receives, and [`client`], which sends.
 
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod line;
