@@ -1,1 +1,12 @@
-//! To be written.
+//! The protocol: lines, commands, replies, dot-stuffing, and the two machines that speak it.
+//!
+//! Everything here is sans-I/O: bytes in, bytes and events out, `now` as an argument. Nothing here
+//! knows of the queue, the config or a socket, and nothing here allocates: buffers are lent for the
+//! length of a call. Start reading at [`server`], which receives, and [`client`], which sends.
+
+pub mod client;
+pub mod command;
+pub mod data;
+pub mod line;
+pub mod reply;
+pub mod server;

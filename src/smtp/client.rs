@@ -1,0 +1,582 @@
+//! The sending machine: one connection to a next hop, and the mails that go over it one by one.
+//!
+//! It is fed with [`Client::step`], which takes a prefix of the input, writes commands into `out`
+//! and gives one [`ClientEvent`]; call it until it says [`ClientEvent::Wait`]. A mail is
+//! [`Client::begin_mail`], [`Client::ask_recipient`] while [`Client::may_ask`],
+//! [`Client::end_envelope`]; after [`ClientEvent::Go`] the caller writes the message through
+//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With PIPELINING
+//! commands go out without waiting for replies, which still come as events in the order asked.
+//!
+//! Not here: which mail goes to which host, what a refusal means for a recipient, the socket. Every
+//! reply is handed up as it came; the machine only keeps in step.
+//!
+//! Invariants ([`Client::check_invariants`]): what is outstanding is known exactly, so a reply that
+//! nobody asked for is garbage. RSET is sent by the machine itself when an envelope came to nothing,
+//! so that [`ClientEvent::Ready`] or [`ClientEvent::Final`] ends every mail on a good connection.
+//!
+//! Limits: replies by [`super::reply`]; a deadline in every state that awaits the peer, armed anew
+//! only by a whole reply, or by [`Client::progressed`] while the message goes out (threats 10, 25).
+//!
+//! Failure: [`ClientEvent::Lost`], after which nothing more happens here. It tells how far the mail
+//! had come, which decides whether another host may be tried now (decisions 6).
+//!
+//! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152.
+
+use super::reply::{Parsed, RemoteReply, ReplyParser};
+use crate::base::ascii::parse_decimal;
+use crate::base::buffer::Buffer;
+use crate::base::time::Instant;
+use crate::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX};
+use crate::mail::address::Address;
+use core::fmt::{self, Write as _};
+use core::time::Duration;
+
+/// Room in `out` that is enough for any one command.
+pub const COMMAND_BYTES_MAX: usize = 384;
+
+const _: () = assert!(ADDRESS_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
+const _: () = assert!(DOMAIN_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
+
+/// What a connection is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTerms<'a> {
+    /// What this machine calls itself.
+    pub hostname: &'a str,
+    /// From a command to its reply, and between two bytes of a message that the peer takes; twice
+    /// as long after the final dot (RFC 5321 §4.5.3.2: five and ten minutes).
+    pub reply_timeout: Duration,
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, Debug)]
+pub enum ClientEvent {
+    /// Nothing can be done before there is more input, more room in `out`, or a call from above.
+    Wait,
+    /// Something was taken; step again.
+    Again,
+    /// EHLO or HELO is accepted: the first mail may begin.
+    Greeted,
+    /// The answer to MAIL. When it is a refusal, end the envelope; what is still answered to
+    /// recipients asked before it came means nothing.
+    Sender(RemoteReply),
+    /// The answer to the next recipient in the order asked.
+    Recipient(RemoteReply),
+    /// The message may go out.
+    Go,
+    /// The message may not go out: the answer to DATA, or to the lone dot that was sent when DATA
+    /// was allowed though no recipient was. [`ClientEvent::Ready`] follows.
+    NoData(RemoteReply),
+    /// The verdict on the message. The next mail may begin if [`Client::is_ready`]; it may not when
+    /// this was said before the final dot, and then the connection is of no more use.
+    Final(RemoteReply),
+    /// A mail that came to nothing is reset: the next one may begin.
+    Ready,
+    /// QUIT was answered, or never will be: close.
+    Bye,
+    /// The connection is of no more use: close.
+    Lost(Loss, Stage),
+}
+
+/// How a connection was lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// The peer refused the connection, or both EHLO and HELO.
+    Greeting(RemoteReply),
+    /// 421, which may come at any time (RFC 5321 §3.8).
+    ServiceClosing(RemoteReply),
+    /// What came is not SMTP, beyond the limits, or not an answer to anything.
+    Garbage,
+    /// The peer closed the connection.
+    Closed,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// How far the mail had come when the connection was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// No mail was under way.
+    BeforeMail,
+    /// MAIL was sent, the message was not.
+    Envelope,
+    /// Part of the message was sent, its end was not.
+    Data,
+    /// The final dot was sent: the peer may have the message or not.
+    Final,
+}
+
+/// One connection.
+pub struct Client {
+    state: State,
+    parser: ReplyParser,
+    offer: Offer,
+    reply_timeout: Duration,
+    deadline: Option<Instant>,
+}
+
+/// What EHLO was answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Offer {
+    /// The line with the peer's name has been read.
+    is_named: bool,
+    size: Option<u64>,
+    eight_bit_mime: bool,
+    pipelining: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
+enum State {
+    AwaitConnection,
+    AwaitGreeting,
+    AwaitEhlo,
+    AwaitHelo,
+    /// The caller's next mail.
+    AwaitMail,
+    AwaitEnvelope(Envelope),
+    /// The caller's bytes.
+    AwaitData,
+    AwaitFinal,
+    /// The answer to a lone dot.
+    AwaitNothing,
+    AwaitReset,
+    AwaitBye,
+    AwaitClose,
+}
+
+/// From MAIL to the answer to DATA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Envelope {
+    /// What MAIL was answered with.
+    sender_accepted: Option<bool>,
+    asked: u16,
+    answered: u16,
+    accepted: u16,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// More recipients may come.
+    Open,
+    /// DATA is to be sent as soon as it may.
+    Wanted,
+    /// DATA is sent.
+    Asked,
+    /// RSET is to be sent as soon as nothing is outstanding.
+    Reset,
+}
+
+impl Envelope {
+    /// No answer is due.
+    fn is_settled(&self) -> bool {
+        self.sender_accepted.is_some() && self.answered == self.asked && self.end != End::Asked
+    }
+
+    /// Somebody may get the message.
+    fn is_worth_data(&self) -> bool {
+        self.sender_accepted == Some(true) && self.accepted > 0
+    }
+}
+
+impl Client {
+    /// A connection that has not been made.
+    pub fn new() -> Client {
+        Client {
+            state: State::AwaitConnection,
+            parser: ReplyParser::new(),
+            offer: Offer::default(),
+            reply_timeout: Duration::ZERO,
+            deadline: None,
+        }
+    }
+
+    /// The connection stands: awaits the greeting. Once, on a new machine.
+    pub fn start(&mut self, terms: &ClientTerms<'_>, now: Instant) {
+        debug_assert!(self.state == State::AwaitConnection);
+        self.reply_timeout = terms.reply_timeout;
+        self.enter(State::AwaitGreeting, now);
+    }
+
+    /// Takes a prefix of `input`; gives how much, and what it came to. `input` must be able to hold
+    /// a whole reply line ([`crate::limits::REMOTE_LINE_BYTES_MAX`]).
+    pub fn step(
+        &mut self,
+        input: &[u8],
+        out: &mut Buffer,
+        terms: &ClientTerms<'_>,
+        now: Instant,
+    ) -> (usize, ClientEvent) {
+        self.proceed(out, now);
+        match self.state {
+            State::AwaitConnection | State::AwaitClose => return (0, ClientEvent::Wait),
+            _ if self.may_speak() && out.space() < COMMAND_BYTES_MAX => {
+                return (0, ClientEvent::Wait);
+            }
+            _ => (),
+        }
+        match self.parser.step(input) {
+            (_, Parsed::More) => (0, ClientEvent::Wait),
+            (_, Parsed::Garbage) => (0, self.lose(Loss::Garbage, now)),
+            (consumed, Parsed::Line { text, is_last }) => {
+                if self.state == State::AwaitEhlo {
+                    self.offer.read(text);
+                }
+                let event = match is_last {
+                    true => self.take_reply(out, terms, now),
+                    false => ClientEvent::Again,
+                };
+                (consumed, event)
+            }
+        }
+    }
+
+    /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. `from` none
+    /// is the null path. `size` and `eight_bit` are declared if the peer knows these words.
+    pub fn begin_mail(
+        &mut self,
+        out: &mut Buffer,
+        from: Option<Address<'_>>,
+        size: Option<u64>,
+        eight_bit: bool,
+        now: Instant,
+    ) {
+        debug_assert!(self.state == State::AwaitMail);
+        let from = from.map_or("", |address| address.as_str());
+        say(out, format_args!("MAIL FROM:<{from}>"));
+        if let (Some(size), Some(_)) = (size, self.offer.size) {
+            say(out, format_args!(" SIZE={size}"));
+        }
+        if eight_bit && self.offer.eight_bit_mime {
+            say(out, format_args!(" BODY=8BITMIME"));
+        }
+        say(out, format_args!("\r\n"));
+        let envelope =
+            Envelope { sender_accepted: None, asked: 0, answered: 0, accepted: 0, end: End::Open };
+        self.enter(State::AwaitEnvelope(envelope), now);
+    }
+
+    /// True when [`Client::ask_recipient`] may be called: there is room, and with PIPELINING, or
+    /// when all before is answered, it is the turn.
+    pub fn may_ask(&self, out: &Buffer) -> bool {
+        let State::AwaitEnvelope(envelope) = &self.state else { return false };
+        envelope.end == End::Open
+            && envelope.sender_accepted != Some(false)
+            && (self.offer.pipelining || envelope.is_settled())
+            && out.space() >= COMMAND_BYTES_MAX
+    }
+
+    /// Names a recipient, while [`Client::may_ask`].
+    pub fn ask_recipient(&mut self, out: &mut Buffer, to: Address<'_>) {
+        debug_assert!(self.may_ask(out));
+        if let State::AwaitEnvelope(envelope) = &mut self.state {
+            envelope.asked += 1;
+            say(out, format_args!("RCPT TO:<{}>\r\n", to.as_str()));
+        }
+    }
+
+    /// There are no more recipients. DATA follows at once, or when all is answered; if then nobody
+    /// is left to get the message, RSET.
+    pub fn end_envelope(&mut self, out: &mut Buffer, now: Instant) {
+        self.end(End::Wanted, out, now);
+    }
+
+    /// Gives the mail up before its data: RSET as soon as all is answered, then
+    /// [`ClientEvent::Ready`]. Nothing happens when there is no envelope, or DATA was sent already.
+    pub fn reset(&mut self, out: &mut Buffer, now: Instant) {
+        self.end(End::Reset, out, now);
+    }
+
+    /// Part of the message was taken by the peer.
+    pub fn progressed(&mut self, now: Instant) {
+        if self.state == State::AwaitData {
+            self.deadline = Some(now + self.reply_timeout);
+        }
+    }
+
+    /// The final dot stands in `out`.
+    pub fn end_data(&mut self, now: Instant) {
+        debug_assert!(self.state == State::AwaitData);
+        self.enter(State::AwaitFinal, now);
+    }
+
+    /// Takes leave. Not inside a message, where only closing helps.
+    pub fn quit(&mut self, out: &mut Buffer, now: Instant) {
+        match self.state {
+            State::AwaitClose | State::AwaitBye => (),
+            State::AwaitData | State::AwaitConnection => self.enter(State::AwaitClose, now),
+            _ => {
+                say(out, format_args!("QUIT\r\n"));
+                self.enter(State::AwaitBye, now);
+            }
+        }
+    }
+
+    /// The peer has closed its side, and all input that came before was shown.
+    pub fn closed(&mut self, now: Instant) -> ClientEvent {
+        self.lose(Loss::Closed, now)
+    }
+
+    /// Gives the connection up if its deadline has passed.
+    pub fn timed_out(&mut self, now: Instant) -> ClientEvent {
+        match self.deadline {
+            Some(deadline) if deadline <= now => self.lose(Loss::TimedOut, now),
+            _ => ClientEvent::Wait,
+        }
+    }
+
+    /// When to call [`Client::timed_out`]; none while the peer waits for us.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// True when a mail may begin.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::AwaitMail
+    }
+
+    /// SIZE: the largest message the peer takes, 0 when it does not say; none: not offered.
+    pub const fn size(&self) -> Option<u64> {
+        self.offer.size
+    }
+
+    /// 8BITMIME.
+    pub const fn eight_bit_mime(&self) -> bool {
+        self.offer.eight_bit_mime
+    }
+
+    /// PIPELINING.
+    pub const fn pipelining(&self) -> bool {
+        self.offer.pipelining
+    }
+
+    /// How far the mail has come.
+    pub const fn stage(&self) -> Stage {
+        match self.state {
+            State::AwaitEnvelope(_) => Stage::Envelope,
+            State::AwaitData => Stage::Data,
+            State::AwaitFinal => Stage::Final,
+            // A lone dot cannot have been taken for a message: nobody was to get it.
+            State::AwaitNothing => Stage::Envelope,
+            _ => Stage::BeforeMail,
+        }
+    }
+
+    /// The state's name, for the log.
+    pub const fn state_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    fn end(&mut self, end: End, out: &mut Buffer, now: Instant) {
+        match &mut self.state {
+            State::AwaitEnvelope(envelope) if matches!(envelope.end, End::Open | End::Wanted) => {
+                envelope.end = end;
+            }
+            _ => return,
+        }
+        self.proceed(out, now);
+    }
+
+    /// Sends what the envelope's end wants, once it may.
+    fn proceed(&mut self, out: &mut Buffer, now: Instant) {
+        let State::AwaitEnvelope(mut envelope) = self.state else { return };
+        if out.space() < COMMAND_BYTES_MAX {
+            return;
+        }
+        let is_settled = envelope.is_settled();
+        // RFC 2920 §3.1: DATA may end a group; whether anybody is left is then seen later.
+        let is_hopeful = envelope.sender_accepted != Some(false) && envelope.asked > 0;
+        let may_data = match is_settled {
+            true => envelope.is_worth_data(),
+            false => self.offer.pipelining && is_hopeful,
+        };
+        match envelope.end {
+            End::Wanted if may_data => {
+                say(out, format_args!("DATA\r\n"));
+                envelope.end = End::Asked;
+                self.enter(State::AwaitEnvelope(envelope), now);
+            }
+            End::Wanted | End::Reset if is_settled => {
+                say(out, format_args!("RSET\r\n"));
+                self.enter(State::AwaitReset, now);
+            }
+            _ => (),
+        }
+    }
+
+    /// True when the next reply may have to be answered with a command at once.
+    fn may_speak(&self) -> bool {
+        match &self.state {
+            State::AwaitGreeting | State::AwaitEhlo => true,
+            State::AwaitEnvelope(envelope) => envelope.end == End::Asked,
+            _ => false,
+        }
+    }
+
+    fn take_reply(
+        &mut self,
+        out: &mut Buffer,
+        terms: &ClientTerms<'_>,
+        now: Instant,
+    ) -> ClientEvent {
+        let reply = self.parser.take();
+        match (self.state, reply.class()) {
+            (State::AwaitBye, _) if reply.code != 221 && reply.code != 421 => ClientEvent::Again,
+            (State::AwaitBye, _) => self.enter_with(State::AwaitClose, ClientEvent::Bye, now),
+            (_, 4) if reply.code == 421 => self.lose(Loss::ServiceClosing(reply), now),
+            (State::AwaitGreeting, 2) => {
+                say(out, format_args!("EHLO {}\r\n", terms.hostname));
+                self.enter_with(State::AwaitEhlo, ClientEvent::Again, now)
+            }
+            // RFC 5321 §3.2: a server without extensions refuses EHLO, and gets HELO.
+            (State::AwaitEhlo, 5) => {
+                self.offer = Offer::default();
+                say(out, format_args!("HELO {}\r\n", terms.hostname));
+                self.enter_with(State::AwaitHelo, ClientEvent::Again, now)
+            }
+            (State::AwaitEhlo | State::AwaitHelo, 2) => {
+                self.enter_with(State::AwaitMail, ClientEvent::Greeted, now)
+            }
+            (State::AwaitGreeting | State::AwaitEhlo | State::AwaitHelo, 4 | 5) => {
+                self.lose(Loss::Greeting(reply), now)
+            }
+            (State::AwaitEnvelope(envelope), _) => {
+                self.take_envelope_reply(envelope, reply, out, now)
+            }
+            // A refusal in the middle is one of this message; but what follows is not defined.
+            (State::AwaitData, 4 | 5) => {
+                self.enter_with(State::AwaitClose, ClientEvent::Final(reply), now)
+            }
+            (State::AwaitFinal, 2 | 4 | 5) => {
+                self.enter_with(State::AwaitMail, ClientEvent::Final(reply), now)
+            }
+            (State::AwaitNothing, 2 | 4 | 5) => {
+                say(out, format_args!("RSET\r\n"));
+                self.enter_with(State::AwaitReset, ClientEvent::NoData(reply), now)
+            }
+            (State::AwaitReset, 2) => self.enter_with(State::AwaitMail, ClientEvent::Ready, now),
+            _ => self.lose(Loss::Garbage, now),
+        }
+    }
+
+    /// Whose answer it is follows from the order asked: MAIL, each RCPT, DATA.
+    fn take_envelope_reply(
+        &mut self,
+        mut envelope: Envelope,
+        reply: RemoteReply,
+        out: &mut Buffer,
+        now: Instant,
+    ) -> ClientEvent {
+        let class = reply.class();
+        let event = if envelope.sender_accepted.is_none() && class != 3 {
+            envelope.sender_accepted = Some(class == 2);
+            ClientEvent::Sender(reply)
+        } else if envelope.answered < envelope.asked && class != 3 {
+            envelope.answered += 1;
+            envelope.accepted += u16::from(class == 2);
+            ClientEvent::Recipient(reply)
+        } else if envelope.end != End::Asked || envelope.answered < envelope.asked || class == 2 {
+            // An answer of the wrong kind, or to nothing.
+            return self.lose(Loss::Garbage, now);
+        } else if class != 3 {
+            envelope.end = End::Reset;
+            ClientEvent::NoData(reply)
+        } else if envelope.is_worth_data() {
+            return self.enter_with(State::AwaitData, ClientEvent::Go, now);
+        } else {
+            // RFC 2920 §3.1: nobody is to get it, so the message is an empty one.
+            say(out, format_args!(".\r\n"));
+            return self.enter_with(State::AwaitNothing, ClientEvent::Again, now);
+        };
+        self.enter_with(State::AwaitEnvelope(envelope), event, now)
+    }
+
+    fn lose(&mut self, loss: Loss, now: Instant) -> ClientEvent {
+        let event = match self.state {
+            // Nothing is lost behind QUIT.
+            State::AwaitBye | State::AwaitClose => ClientEvent::Bye,
+            _ => ClientEvent::Lost(loss, self.stage()),
+        };
+        self.enter_with(State::AwaitClose, event, now)
+    }
+
+    fn enter_with(&mut self, state: State, event: ClientEvent, now: Instant) -> ClientEvent {
+        self.enter(state, now);
+        event
+    }
+
+    /// Every way into a state arms its deadline; an envelope enters itself with each reply.
+    fn enter(&mut self, state: State, now: Instant) {
+        log::trace!("client: {} -> {}", self.state.name(), state.name());
+        self.state = state;
+        self.deadline = match state {
+            State::AwaitConnection | State::AwaitMail | State::AwaitClose => None,
+            // RFC 5321 §4.5.3.2.6: the peer may be storing the message.
+            State::AwaitFinal | State::AwaitNothing => Some(now + 2 * self.reply_timeout),
+            _ => Some(now + self.reply_timeout),
+        };
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// Asserts what must always hold.
+    pub fn check_invariants(&self) {
+        if let State::AwaitEnvelope(envelope) = &self.state {
+            assert!(envelope.accepted <= envelope.answered && envelope.answered <= envelope.asked);
+            assert!(envelope.answered == 0 || envelope.sender_accepted.is_some());
+            assert!(envelope.end != End::Asked || envelope.asked > 0);
+        }
+        let is_idle =
+            matches!(self.state, State::AwaitConnection | State::AwaitMail | State::AwaitClose);
+        assert_eq!(is_idle, self.deadline.is_none());
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Offer {
+    /// RFC 5321 §4.1.1.1: the first line names the peer, each other one an extension.
+    fn read(&mut self, line: &[u8]) {
+        if !core::mem::replace(&mut self.is_named, true) {
+            return;
+        }
+        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        let keyword = words.next().unwrap_or_default();
+        if keyword.eq_ignore_ascii_case(b"SIZE") {
+            self.size = Some(words.next().and_then(parse_decimal).unwrap_or(0));
+        } else if keyword.eq_ignore_ascii_case(b"8BITMIME") {
+            self.eight_bit_mime = true;
+        } else if keyword.eq_ignore_ascii_case(b"PIPELINING") {
+            self.pipelining = true;
+        }
+    }
+}
+
+impl State {
+    const fn name(&self) -> &'static str {
+        match self {
+            State::AwaitConnection => "AwaitConnection",
+            State::AwaitGreeting => "AwaitGreeting",
+            State::AwaitEhlo => "AwaitEhlo",
+            State::AwaitHelo => "AwaitHelo",
+            State::AwaitMail => "AwaitMail",
+            State::AwaitEnvelope(_) => "AwaitEnvelope",
+            State::AwaitData => "AwaitData",
+            State::AwaitFinal => "AwaitFinal",
+            State::AwaitNothing => "AwaitNothing",
+            State::AwaitReset => "AwaitReset",
+            State::AwaitBye => "AwaitBye",
+            State::AwaitClose => "AwaitClose",
+        }
+    }
+}
+
+fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "room for a command was kept");
+}

@@ -1,0 +1,585 @@
+//! The receiving machine: one peer's session, from the greeting to QUIT.
+//!
+//! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out` and
+//! gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the protocol
+//! alone decides it answers itself; what needs policy or room it asks, and then stands still until
+//! [`Server::answer`]. After the final dot it parses nothing, however much lies in the input, until
+//! [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
+//!
+//! Not here: who may send where, the draft, the queue, the socket. Nothing is copied: events lend
+//! slices of the input. Replies never echo the peer (threats 3, 20).
+//!
+//! Invariants ([`Server::check_invariants`]): a transaction exists exactly while the state says so;
+//! DATA needs an accepted recipient; a command is taken only while `out` has room for
+//! [`REPLY_BYTES_MAX`], which no answer to it exceeds. Session and transaction are two things, so
+//! RSET frees exactly one.
+//!
+//! Limits: a line by [`super::line`]; [`BAD_COMMANDS_MAX`]; [`IDLE_COMMANDS_MAX`]; a deadline for
+//! each command, armed anew only by a whole one, and none while the peer waits for us; in DATA a
+//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats 10).
+//!
+//! When a limit is met the peer gets 421 and [`Event::Close`]; whatever the input, nothing panics.
+//!
+//! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034.
+
+use super::command::{self, Body, Command};
+use super::data::{DotReader, Piece};
+use super::line::{Flaw, Line, find_line, skip_line};
+use super::reply::Reply;
+use crate::base::ascii::Base62;
+use crate::base::buffer::Buffer;
+use crate::base::time::{Instant, earliest};
+use crate::limits::{
+    BAD_COMMANDS_MAX, DATA_RATE_FLOOR, DATA_RATE_GRACE, IDLE_COMMANDS_MAX, REPLY_BYTES_MAX,
+    SESSION_TIMEOUT,
+};
+use crate::mail::address::{Address, ReversePath};
+use core::fmt::{self, Write as _};
+use core::time::Duration;
+
+/// What a session is held to. Lent on each call; the time-outs are taken at the greeting.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// What this machine calls itself; at most 255 bytes.
+    pub hostname: &'a str,
+    /// The largest message, offered with SIZE.
+    pub size_max: u64,
+    /// The most recipients of one message.
+    pub recipients_max: u8,
+    /// From one whole command to the next.
+    pub command_timeout: Duration,
+    /// Without any byte of a message.
+    pub data_timeout: Duration,
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// Nothing can be done before there is more input, more room in `out`, an answer, or a verdict
+    /// on the message.
+    Wait,
+    /// Something was taken, and answered if it wanted an answer; step again.
+    Again,
+    /// The peer said who it is, and was answered.
+    Hello {
+        /// Its word for itself: printable ASCII, not to be trusted.
+        name: &'a [u8],
+        /// EHLO, so ESMTP.
+        extended: bool,
+    },
+    /// May this sender begin a transaction? [`Server::answer`]; 250 begins it.
+    Mail {
+        /// Where reports go.
+        path: ReversePath<'a>,
+        /// The size declared; never more than [`Terms::size_max`].
+        size: Option<u64>,
+        /// BODY=8BITMIME.
+        eight_bit: bool,
+    },
+    /// May the mail go to there? [`Server::answer`]; 250 adds it.
+    Recipient(Address<'a>),
+    /// May the data come? [`Server::answer`]; 354 lets it.
+    Data,
+    /// Bytes of the message, never none. Nothing more of it comes once it is to be refused.
+    Body(&'a [u8]),
+    /// The final dot. The verdict is [`Server::accepted`] or [`Server::refused`].
+    End {
+        /// It held a CR or LF on its own, so it must be refused ([`Reply::BARE_IN_MESSAGE`]).
+        bare: bool,
+    },
+    /// The transaction is over without a message: free the draft.
+    Reset,
+    /// Write out what is in `out`, then close. A transaction that was open is over.
+    Close,
+}
+
+/// One session.
+pub struct Server {
+    state: State,
+    /// True for loopback and the submit socket: the session as a whole may take any time.
+    is_local: bool,
+    /// No line has come yet, so the peer may still turn out not to speak SMTP at all.
+    is_fresh: bool,
+    /// The rest of a flawed line is being thrown away.
+    is_skipping: bool,
+    bad_commands: u8,
+    idle_commands: u16,
+    command_timeout: Duration,
+    data_timeout: Duration,
+    command_deadline: Instant,
+    session_deadline: Option<Instant>,
+    transaction: Option<Transaction>,
+}
+
+/// From an accepted MAIL to the end of the message, or to RSET.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Transaction {
+    recipients: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
+enum State {
+    AwaitConnection,
+    AwaitHello,
+    AwaitMail,
+    AwaitRecipient,
+    AwaitAnswer(Question),
+    AwaitDot(Incoming),
+    AwaitCommit,
+    AwaitClose,
+}
+
+/// What the caller was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Question {
+    Mail,
+    Recipient,
+    Data,
+}
+
+/// A message on its way in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Incoming {
+    reader: DotReader,
+    since: Instant,
+    /// Off the wire so far.
+    bytes: u64,
+    progress_deadline: Instant,
+}
+
+impl Incoming {
+    fn new(now: Instant, timeout: Duration) -> Incoming {
+        let reader = DotReader::new();
+        Incoming { reader, since: now, bytes: 0, progress_deadline: now + timeout }
+    }
+
+    fn take(&mut self, count: usize, now: Instant, timeout: Duration) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.progress_deadline = now + timeout;
+    }
+
+    /// When the average would fall below the floor.
+    fn rate_deadline(&self) -> Instant {
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / DATA_RATE_FLOOR);
+        self.since + DATA_RATE_GRACE.max(earned)
+    }
+}
+
+impl Server {
+    /// A session that has not begun.
+    pub const fn new(is_local: bool) -> Server {
+        Server {
+            state: State::AwaitConnection,
+            is_local,
+            is_fresh: true,
+            is_skipping: false,
+            bad_commands: 0,
+            idle_commands: 0,
+            command_timeout: Duration::ZERO,
+            data_timeout: Duration::ZERO,
+            command_deadline: Instant::from_millis(0),
+            session_deadline: None,
+            transaction: None,
+        }
+    }
+
+    /// Begins the session: says 220, starts the clocks. Once, on a new machine.
+    pub fn greet(&mut self, terms: &Terms<'_>, out: &mut Buffer, now: Instant) {
+        debug_assert!(self.state == State::AwaitConnection);
+        self.command_timeout = terms.command_timeout;
+        self.data_timeout = terms.data_timeout;
+        self.command_deadline = now + self.command_timeout;
+        self.session_deadline = (!self.is_local).then(|| now + SESSION_TIMEOUT);
+        say(out, format_args!("220 {} ESMTP mote\r\n", terms.hostname));
+        self.enter(State::AwaitHello);
+    }
+
+    /// Takes a prefix of `input`; gives how much, and what it came to.
+    pub fn step<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Buffer,
+        terms: &Terms<'_>,
+        now: Instant,
+    ) -> (usize, Event<'a>) {
+        match &mut self.state {
+            State::AwaitConnection | State::AwaitAnswer(_) | State::AwaitCommit => (0, Event::Wait),
+            State::AwaitClose => (0, Event::Close),
+            State::AwaitDot(incoming) => {
+                let (consumed, piece) = incoming.reader.step(input);
+                if consumed > 0 {
+                    incoming.take(consumed, now, self.data_timeout);
+                }
+                (consumed, self.take_piece(piece))
+            }
+            State::AwaitHello | State::AwaitMail | State::AwaitRecipient => {
+                if out.space() < REPLY_BYTES_MAX {
+                    return (0, Event::Wait);
+                }
+                self.take_line(input, out, terms, now)
+            }
+        }
+    }
+
+    /// Answers what the last event asked: [`Event::Mail`], [`Event::Recipient`], [`Event::Data`].
+    pub fn answer(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
+        let State::AwaitAnswer(question) = self.state else {
+            debug_assert!(false, "nothing was asked");
+            return;
+        };
+        reply.write(out);
+        self.command_deadline = now + self.command_timeout;
+        match (question, reply.code) {
+            (_, 421) => return self.close(),
+            (Question::Mail, 250) => self.transaction = Some(Transaction::default()),
+            (Question::Recipient, 250) => {
+                let transaction = self.transaction.get_or_insert_default();
+                transaction.recipients = transaction.recipients.saturating_add(1);
+            }
+            (Question::Data, 354) => {
+                return self.enter(State::AwaitDot(Incoming::new(now, self.data_timeout)));
+            }
+            _ => self.idle_commands = self.idle_commands.saturating_add(1),
+        }
+        self.enter_ready();
+    }
+
+    /// The message is on the disk: says so. Ends the transaction.
+    pub fn accepted(&mut self, id: Base62, out: &mut Buffer, now: Instant) {
+        say(out, format_args!("250 2.0.0 Ok: queued as {id}\r\n"));
+        self.idle_commands = 0;
+        self.end_message(now);
+    }
+
+    /// The message was not taken: says why. Ends the transaction.
+    pub fn refused(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
+        reply.write(out);
+        self.end_message(now);
+        if reply.code == 421 {
+            self.close();
+        }
+    }
+
+    /// Ends the session from this side with `reply`, a 421 (RFC 5321 §3.8). Not while a verdict on
+    /// a message is due: that comes first, and false says so.
+    pub fn dismiss(&mut self, reply: Reply, out: &mut Buffer) -> bool {
+        match self.state {
+            State::AwaitCommit => return false,
+            State::AwaitClose => return true,
+            _ => (),
+        }
+        // A peer that does not read its replies goes without this one.
+        if out.space() >= REPLY_BYTES_MAX / 2 {
+            reply.write(out);
+        }
+        self.close();
+        true
+    }
+
+    /// Closes the session with 421 if its deadline has passed.
+    pub fn timed_out(&mut self, out: &mut Buffer, now: Instant) -> Event<'static> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Event::Wait;
+        }
+        let is_slow = match &self.state {
+            State::AwaitDot(incoming) => incoming.rate_deadline() <= now,
+            _ => false,
+        };
+        self.dismiss(if is_slow { Reply::TOO_SLOW } else { Reply::TIMED_OUT }, out);
+        Event::Close
+    }
+
+    /// When to call [`Server::timed_out`]; none while the peer waits for us.
+    pub fn deadline(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::AwaitHello | State::AwaitMail | State::AwaitRecipient => self.command_deadline,
+            State::AwaitDot(incoming) => incoming.progress_deadline.min(incoming.rate_deadline()),
+            _ => return None,
+        };
+        earliest(Some(own), self.session_deadline)
+    }
+
+    /// True between 354 and the final dot.
+    pub const fn is_in_data(&self) -> bool {
+        matches!(self.state, State::AwaitDot(_))
+    }
+
+    /// True from an accepted MAIL until the verdict on the message, or RSET.
+    pub const fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// True from the final dot until the verdict on the message.
+    pub const fn awaits_commit(&self) -> bool {
+        matches!(self.state, State::AwaitCommit)
+    }
+
+    /// The state's name, for the log.
+    pub const fn state_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    fn take_piece<'a>(&mut self, piece: Piece<'a>) -> Event<'a> {
+        let State::AwaitDot(incoming) = &self.state else { return Event::Wait };
+        let bare = incoming.reader.is_bare();
+        match piece {
+            Piece::More => Event::Wait,
+            Piece::Bytes(bytes) if !bare => Event::Body(bytes),
+            // The message will be refused, but only its end brings both sides back in step.
+            Piece::Bytes(_) | Piece::Bare => Event::Again,
+            Piece::End => {
+                self.enter(State::AwaitCommit);
+                Event::End { bare }
+            }
+        }
+    }
+
+    fn take_line<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Buffer,
+        terms: &Terms<'_>,
+        now: Instant,
+    ) -> (usize, Event<'a>) {
+        if self.is_skipping {
+            let (consumed, ended) = skip_line(input);
+            return (consumed, self.skip(ended, now));
+        }
+        if self.is_fresh && is_foreign(input) {
+            return (input.len(), self.give_up(Reply::NOT_SMTP, out));
+        }
+        match find_line(input) {
+            Line::Partial => (0, Event::Wait),
+            Line::Flawed { flaw, consumed, ended } => {
+                let event = self.blame(flaw_reply(flaw), out);
+                self.is_fresh = false;
+                self.is_skipping = !ended;
+                (consumed, event)
+            }
+            Line::Complete { text, consumed } => {
+                let command = command::parse(text);
+                if self.is_second_hello(command.ok()) {
+                    // RFC 5321 §4.1.4: a hello resets, which is an event of its own; then the same
+                    // line is read again.
+                    self.end_transaction();
+                    return (0, Event::Reset);
+                }
+                self.is_fresh = false;
+                self.command_deadline = now + self.command_timeout;
+                let event = match command {
+                    Ok(command) => self.obey(command, out, terms),
+                    Err(error) => self.blame(error.reply(), out),
+                };
+                (consumed, event)
+            }
+        }
+    }
+
+    fn skip(&mut self, ended: bool, now: Instant) -> Event<'static> {
+        if !ended {
+            return Event::Wait;
+        }
+        self.is_skipping = false;
+        self.command_deadline = now + self.command_timeout;
+        Event::Again
+    }
+
+    const fn is_second_hello(&self, command: Option<Command<'_>>) -> bool {
+        let is_hello = matches!(command, Some(Command::Helo(_) | Command::Ehlo(_)));
+        is_hello && self.transaction.is_some()
+    }
+
+    /// The check of each command: may it come now? RFC 5321 §4.1.4.
+    fn obey<'a>(&mut self, command: Command<'a>, out: &mut Buffer, terms: &Terms<'_>) -> Event<'a> {
+        let is_idle = self.transaction.is_none() && self.idle_commands >= IDLE_COMMANDS_MAX;
+        match command {
+            Command::Quit => self.give_up(Reply::BYE, out),
+            _ if is_idle => self.give_up(Reply::TOO_MANY_IDLE, out),
+            Command::Helo(name) => self.hello(name, false, out, terms),
+            Command::Ehlo(name) => self.hello(name, true, out, terms),
+            Command::Mail { path, size, body } => match self.state {
+                State::AwaitHello => self.blame(Reply::HELLO_FIRST, out),
+                State::AwaitRecipient => self.blame(Reply::NESTED_MAIL, out),
+                // RFC 1870 §6.1: too large for ever, so there is no need to ask.
+                _ if size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
+                _ => {
+                    self.enter(State::AwaitAnswer(Question::Mail));
+                    Event::Mail { path, size, eight_bit: body == Some(Body::EightBitMime) }
+                }
+            },
+            Command::Rcpt { path } => match self.transaction {
+                None => self.blame(self.mail_first(), out),
+                // RFC 5321 §4.5.3.1.10: 452, so that the rest comes in another transaction.
+                Some(transaction) if transaction.recipients >= terms.recipients_max => {
+                    self.idle(Reply::TOO_MANY_RECIPIENTS, out)
+                }
+                Some(_) => {
+                    self.enter(State::AwaitAnswer(Question::Recipient));
+                    Event::Recipient(path)
+                }
+            },
+            Command::Data => match self.transaction {
+                None => self.blame(self.mail_first(), out),
+                // RFC 5321 §3.3. A pipelining client cannot know better, so it is no error.
+                Some(Transaction { recipients: 0 }) => self.idle(Reply::NO_RECIPIENTS, out),
+                Some(_) => {
+                    self.enter(State::AwaitAnswer(Question::Data));
+                    Event::Data
+                }
+            },
+            Command::Rset => self.reset(out),
+            Command::Noop => self.idle(Reply::OK, out),
+            Command::Vrfy => self.idle(Reply::CANNOT_VERIFY, out),
+            Command::Expn => self.idle(Reply::NO_EXPANSION, out),
+            Command::Help => self.idle(Reply::HELP, out),
+        }
+    }
+
+    fn hello<'a>(
+        &mut self,
+        name: &'a [u8],
+        extended: bool,
+        out: &mut Buffer,
+        terms: &Terms<'_>,
+    ) -> Event<'a> {
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        let Terms { hostname, size_max, .. } = terms;
+        if extended {
+            say(
+                out,
+                format_args!(
+                    "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_max}\r\n\
+                     250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+                ),
+            );
+        } else {
+            say(out, format_args!("250 {hostname}\r\n"));
+        }
+        self.enter(State::AwaitMail);
+        Event::Hello { name, extended }
+    }
+
+    fn reset(&mut self, out: &mut Buffer) -> Event<'static> {
+        let had_transaction = self.transaction.is_some();
+        self.end_transaction();
+        let event = self.idle(Reply::OK, out);
+        if had_transaction { Event::Reset } else { event }
+    }
+
+    fn mail_first(&self) -> Reply {
+        if self.state == State::AwaitHello { Reply::HELLO_FIRST } else { Reply::MAIL_FIRST }
+    }
+
+    /// Answers a command that moves nothing.
+    fn idle(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        reply.write(out);
+        Event::Again
+    }
+
+    /// Answers a command that the peer should not have sent.
+    fn blame(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+        self.bad_commands = self.bad_commands.saturating_add(1);
+        if self.bad_commands >= BAD_COMMANDS_MAX {
+            return self.give_up(Reply::TOO_MANY_ERRORS, out);
+        }
+        reply.write(out);
+        Event::Again
+    }
+
+    fn give_up(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+        reply.write(out);
+        self.close();
+        Event::Close
+    }
+
+    fn close(&mut self) {
+        self.transaction = None;
+        self.enter(State::AwaitClose);
+    }
+
+    fn end_message(&mut self, now: Instant) {
+        debug_assert!(self.state == State::AwaitCommit, "no verdict is due");
+        self.command_deadline = now + self.command_timeout;
+        self.transaction = None;
+        self.enter(State::AwaitMail);
+    }
+
+    fn end_transaction(&mut self) {
+        if self.transaction.take().is_some() {
+            self.enter(State::AwaitMail);
+        }
+    }
+
+    /// Enters the state between two commands.
+    fn enter_ready(&mut self) {
+        match self.transaction {
+            Some(_) => self.enter(State::AwaitRecipient),
+            None => self.enter(State::AwaitMail),
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        log::trace!("server: {} -> {}", self.state.name(), state.name());
+        self.state = state;
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// Asserts what must always hold.
+    pub fn check_invariants(&self) {
+        let recipients = self.transaction.map(|transaction| transaction.recipients);
+        match self.state {
+            State::AwaitConnection | State::AwaitHello | State::AwaitMail => {
+                assert!(recipients.is_none());
+            }
+            State::AwaitAnswer(Question::Mail) | State::AwaitClose => {
+                assert!(recipients.is_none());
+            }
+            State::AwaitRecipient | State::AwaitAnswer(Question::Recipient) => {
+                assert!(recipients.is_some());
+            }
+            State::AwaitAnswer(Question::Data) | State::AwaitDot(_) | State::AwaitCommit => {
+                assert!(recipients > Some(0));
+            }
+        }
+        assert!(!self.is_skipping || !self.is_in_data());
+    }
+}
+
+impl State {
+    const fn name(&self) -> &'static str {
+        match self {
+            State::AwaitConnection => "AwaitConnection",
+            State::AwaitHello => "AwaitHello",
+            State::AwaitMail => "AwaitMail",
+            State::AwaitRecipient => "AwaitRecipient",
+            State::AwaitAnswer(Question::Mail) => "AwaitAnswer(Mail)",
+            State::AwaitAnswer(Question::Recipient) => "AwaitAnswer(Recipient)",
+            State::AwaitAnswer(Question::Data) => "AwaitAnswer(Data)",
+            State::AwaitDot(_) => "AwaitDot",
+            State::AwaitCommit => "AwaitCommit",
+            State::AwaitClose => "AwaitClose",
+        }
+    }
+}
+
+fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "room for a reply was kept");
+}
+
+const fn flaw_reply(flaw: Flaw) -> Reply {
+    match flaw {
+        Flaw::TooLong => Reply::LINE_TOO_LONG,
+        Flaw::Bare => Reply::LINE_BARE,
+    }
+}
+
+/// HTTP or TLS, which a browser or a scanner was led to send here (threats 3).
+fn is_foreign(input: &[u8]) -> bool {
+    let words: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", &[0x16, 0x03]];
+    words.iter().any(|word| input.starts_with(word))
+}
