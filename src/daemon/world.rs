@@ -9,7 +9,8 @@
 
 use crate::base::time::Now;
 pub use crate::intake::peer::Peer;
-use core::net::{IpAddr, SocketAddr};
+pub use crate::relay::network::{Addresses, NetError, ResolveError};
+use core::net::SocketAddr;
 
 /// Names a socket: the number of the daemon's slot that owns it. Below `Limits::tokens`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,40 +48,6 @@ pub enum Event {
     Flush,
 }
 
-/// At most eight addresses of one name, in the order to try.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Addresses {
-    list: [Option<IpAddr>; 8],
-    len: u8,
-}
-
-impl Addresses {
-    /// Appends `address`; the ninth is dropped.
-    pub fn push(&mut self, address: IpAddr) {
-        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
-            *place = Some(address);
-            self.len += 1;
-        }
-    }
-
-    /// The address number `index`, from 0.
-    pub fn get(&self, index: u8) -> Option<IpAddr> {
-        self.list.get(usize::from(index)).copied().flatten()
-    }
-}
-
-/// Why a name has no addresses now. All of these are temporary: a name that is not there today
-/// may be tomorrow, and mail is never returned for it before it expires (LAW 7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ResolveError {
-    /// The resolver says that there is no such name, or none with an address.
-    NoSuchName,
-    /// No resolver answered, or it failed.
-    Unavailable,
-    /// No answer within `limits::RESOLVE_TIMEOUT`.
-    TimedOut,
-}
-
 /// What [`Net::accept`] found.
 #[derive(Clone, Copy, Debug)]
 pub enum Accepted {
@@ -90,23 +57,6 @@ pub enum Accepted {
     Nothing,
     /// The system has no descriptors or memory left; try again when a slot is freed, or in a second.
     Exhausted,
-}
-
-/// Why a connection could not be made, or broke.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NetError {
-    /// Nobody listens there.
-    Refused,
-    /// No route to host or network, or the network is down.
-    Unreachable,
-    /// The system's own time-out.
-    TimedOut,
-    /// Reset or broken pipe.
-    Reset,
-    /// Descriptors, memory or ports are used up here.
-    Exhausted,
-    /// Anything else.
-    Other,
 }
 
 /// What came of moving bytes.

@@ -24,7 +24,7 @@ use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
 use crate::queue::envelope::{Record, RecordReader};
-use crate::queue::reader::Reader;
+use crate::queue::message::Message;
 use crate::queue::{NotDurable, Queue, Receipt, Ticket};
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -146,22 +146,13 @@ impl Import {
         disk: &mut W,
         ticket: Ticket,
     ) -> Option<DropName> {
-        let mut reader = Reader::open(queue, disk, ticket, &mut self.block).ok()?;
-        let mut left = reader.header().envelope_len as usize;
-        let mut records = RecordReader::new();
-        while left > 0 {
-            let mut bytes = reader.next(queue, disk, &mut self.block).ok()??;
-            bytes = bytes.get(..left).unwrap_or(bytes);
-            left -= bytes.len();
-            while !bytes.is_empty() {
-                let (taken, record) = records.step(bytes).ok()?;
-                if let Some(Record::DropName(name)) = record {
-                    return Some(DropName(name));
-                }
-                bytes = bytes.get(taken..).unwrap_or_default();
+        let mut message = Message::open(queue, disk, ticket, &mut self.block).ok()?;
+        loop {
+            match message.record(queue, disk, &mut self.block).ok()?? {
+                Record::DropName(name) => return Some(DropName(name)),
+                _ => continue,
             }
         }
-        None
     }
 
     /// Goes on by a piece.
@@ -347,11 +338,12 @@ impl Incoming {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let (taken, record) =
-                self.records.step(bytes).map_err(|_| Fault::Bad("its envelope is unreadable"))?;
-            let adopted = Adopted { uid: self.uid, name: self.name };
-            if let Some(record) = record {
+            let unreadable = |_| Fault::Bad("its envelope is unreadable");
+            let taken = self.records.step(bytes).map_err(unreadable)?;
+            if self.records.is_complete() {
+                let record = self.records.record().map_err(unreadable)?;
                 let lookout = context.lookout;
+                let adopted = Adopted { uid: self.uid, name: self.name };
                 adopted.record(record, &mut self.draft, block, context)?;
                 match record {
                     Record::Sender(text) => {
@@ -455,7 +447,7 @@ impl Adopted {
             Record::Login(uid) if uid != self.uid && self.uid != 0 => {
                 return Err(Fault::Bad("its owner is not its sender"));
             }
-            Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Unknown => {}
+            Record::Login(_) | Record::Client(_) | Record::DropName(_) => {}
         }
         Ok(())
     }

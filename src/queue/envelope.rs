@@ -27,8 +27,6 @@ pub enum Record<'a> {
     Login(u32),
     /// The drop file that it was imported from.
     DropName([u8; 32]),
-    /// A non-critical record of a later version.
-    Unknown,
 }
 
 /// The envelope cannot be understood by this version, or is not one.
@@ -55,7 +53,6 @@ impl Record<'_> {
                 (LOGIN, 0, &number)
             }
             Record::DropName(name) => (DROP_NAME, CRITICAL, name),
-            Record::Unknown => return Ok(()),
         };
         let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
         let length = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
@@ -80,6 +77,7 @@ pub struct RecordReader {
     have: usize,
     /// Bytes of a record of a later version that are still to be passed over.
     skip: usize,
+    is_complete: bool,
 }
 
 impl Default for RecordReader {
@@ -91,7 +89,7 @@ impl Default for RecordReader {
 impl RecordReader {
     /// At the start of an envelope.
     pub const fn new() -> RecordReader {
-        RecordReader { bytes: [0; RECORD_HEAD_BYTES + VALUE_BYTES_MAX], have: 0, skip: 0 }
+        RecordReader { bytes: [0; RECORD_HEAD_BYTES + VALUE_BYTES_MAX], have: 0, skip: 0, is_complete: false }
     }
 
     /// True between two records: where an envelope may end.
@@ -99,17 +97,19 @@ impl RecordReader {
         self.have == 0 && self.skip == 0
     }
 
-    /// Takes a prefix of `input`: how much of it, and the record that it completed, if one.
-    pub fn step(&mut self, input: &[u8]) -> Result<(usize, Option<Record<'_>>), Unreadable> {
+    /// Takes a prefix of `input`, at most to the end of one record; tells how much. When it
+    /// [`RecordReader::is_complete`], take the record before the next step.
+    pub fn step(&mut self, input: &[u8]) -> Result<usize, Unreadable> {
+        self.is_complete = false;
         if self.skip > 0 {
             let skipped = self.skip.min(input.len());
             self.skip -= skipped;
-            return Ok((skipped, None));
+            return Ok(skipped);
         }
         let mut taken = self.fill(input, RECORD_HEAD_BYTES);
         let [kind, flags, low, high, ..] = self.bytes;
         if self.have < RECORD_HEAD_BYTES {
-            return Ok((taken, None));
+            return Ok(taken);
         }
         let length = usize::from(u16::from_le_bytes([low, high]));
         if !(SENDER..=DROP_NAME).contains(&kind) {
@@ -118,27 +118,37 @@ impl RecordReader {
             }
             self.have = 0;
             self.skip = length;
-            return Ok((taken, Some(Record::Unknown)));
+            return Ok(taken);
         }
         if length > VALUE_BYTES_MAX {
             return Err(Unreadable);
         }
         let rest = input.get(taken..).unwrap_or_default();
         taken += self.fill(rest, RECORD_HEAD_BYTES + length);
-        if self.have < RECORD_HEAD_BYTES + length {
-            return Ok((taken, None));
+        if self.have == RECORD_HEAD_BYTES + length {
+            self.have = 0;
+            self.is_complete = true;
         }
-        self.have = 0;
-        let end = RECORD_HEAD_BYTES + length;
-        let value = self.bytes.get(RECORD_HEAD_BYTES..end).unwrap_or_default();
-        let record = match kind {
+        Ok(taken)
+    }
+
+    /// True when the last step completed a record.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The record that the last step completed.
+    pub fn record(&self) -> Result<Record<'_>, Unreadable> {
+        let [kind, _, low, high, ..] = self.bytes;
+        let end = RECORD_HEAD_BYTES + usize::from(u16::from_le_bytes([low, high]));
+        let value = self.bytes.get(RECORD_HEAD_BYTES..end).ok_or(Unreadable)?;
+        Ok(match kind {
             SENDER => Record::Sender(value),
             RECIPIENT => Record::Recipient(value),
             CLIENT => Record::Client(value),
             LOGIN => Record::Login(u32::from_le_bytes(value.try_into().or(Err(Unreadable))?)),
             _ => Record::DropName(value.try_into().or(Err(Unreadable))?),
-        };
-        Ok((taken, Some(record)))
+        })
     }
 
     fn fill(&mut self, input: &[u8], up_to: usize) -> usize {
@@ -174,9 +184,9 @@ mod tests {
         let mut seen = Vec::new();
         for mut part in [&bytes[..split], &bytes[split..]] {
             while !part.is_empty() {
-                let (taken, record) = reader.step(part)?;
-                if let Some(record) = record {
-                    seen.push(format!("{record:?}"));
+                let taken = reader.step(part)?;
+                if reader.is_complete() {
+                    seen.push(format!("{:?}", reader.record()?));
                 }
                 part = &part[taken..];
             }
@@ -207,7 +217,7 @@ mod tests {
         bytes.extend_from_slice(&[200, 0, 3, 0, 1, 2, 3]);
         bytes.extend(encoded(&[Record::Recipient(b"y")]));
         for split in 0..=bytes.len() {
-            assert_eq!(decoded(&bytes, split).unwrap().len(), 3);
+            assert_eq!(decoded(&bytes, split).unwrap().len(), 2);
         }
         assert_eq!(decoded(&[200, 1, 0, 0], 0), Err(Unreadable));
         assert_eq!(decoded(&[2, 1, 1, 2], 0), Err(Unreadable), "513 bytes");

@@ -5,7 +5,8 @@
 //! which nobody says 250. `Reader` streams a message out; `mark_done` notes who has it.
 //!
 //! - `disk` what is needed of a disk · `layout` where things lie · `block` their bytes
-//! - `envelope` records · `draft` a message on its way in · `reader` on its way out
+//! - `envelope` records · `draft` a message on its way in · `reader`, `message` on its way out
+//! - `waiting` the queue as the relay sees it
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
 //! - `schedule` when a message is tried again
@@ -21,6 +22,7 @@ pub mod image;
 mod index;
 pub mod layout;
 mod marks;
+pub mod message;
 pub mod reader;
 pub mod recovery;
 pub mod schedule;

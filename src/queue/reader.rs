@@ -20,6 +20,8 @@ pub enum ReadError {
     Disk,
     /// A block is not what was written.
     Damaged,
+    /// It is whole, but its envelope is not one that this version understands.
+    Unreadable,
 }
 
 /// See the module's head.

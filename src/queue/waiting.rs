@@ -66,6 +66,11 @@ impl Queue {
         })
     }
 
+    /// True if the recipients in `bits` need nothing more, or the message is gone.
+    pub fn is_done(&self, ticket: Ticket, bits: u128) -> bool {
+        self.live_state(ticket).is_none_or(|state| state.done & bits == bits)
+    }
+
     /// The message of number `seq`, by looking at every slot.
     pub fn find(&self, seq: u64) -> Option<Ticket> {
         let mut from = 0;

@@ -1,2 +1,24 @@
-//! To be written.
+//! From a message in the queue to its next hop, and what is said when that fails.
+//!
+//! - `route` which lane a recipient needs, by the present config
+//! - `lane` one destination: its waiting mail, its connections, its back-off
+//! - `attempt` one message × one lane: envelope and body as streams · `ledger` how it went
+//! - `sender` one sending slot: a connection, the client machine, an attempt
+//! - `settle` what an attempt means for its message: marks, next try, report, log
+//! - `report` the report itself, written into the queue
+//! - `forwarder` all of it: what is due, who sends it
+//! - `network`, `mailbox` what is needed of the world
+//!
+//! Pure. The daemon moves bytes between sockets and senders, and carries out
+//! [`forwarder::Request`]s. Meets `intake` only in the queue.
+
+pub mod attempt;
+pub mod forwarder;
+pub mod lane;
+pub mod ledger;
 pub mod mailbox;
+pub mod network;
+pub mod report;
+pub mod route;
+pub mod sender;
+pub mod settle;

@@ -1,0 +1,160 @@
+//! One destination: the mail that may go there now, its connections, its back-off.
+//!
+//! A lane does not own its mail. `ready` bits in the queue say what may go; the lane has a short ring
+//! of the freshest, and a cursor that walks the queue when there is more. A lane that failed waits
+//! (the steps of `retry`, by how often it failed in a row), then one connection probes it; new mail
+//! does not go round that (decisions 5).
+
+use super::route::Destination;
+use crate::base::buffer::Text;
+use crate::base::time::{Instant, UnixTime};
+use crate::limits::REMOTE_TEXT_BYTES_MAX;
+use crate::queue::{Queue, Ticket};
+use core::time::Duration;
+
+const RING: usize = 64;
+/// Slots looked at before the loop goes on to something else.
+const STEPS_MAX: u32 = 256;
+
+/// See the module's head.
+pub struct Lane {
+    /// Where it leads.
+    pub destination: Destination,
+    /// Its number.
+    pub number: u8,
+    ring: [Option<Ticket>; RING],
+    ring_start: usize,
+    ring_len: usize,
+    /// There may be ready mail that is not in the ring.
+    backlog: bool,
+    cursor: u32,
+    seen: u32,
+    /// Connections open or being made.
+    pub connections: u16,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Not before that.
+    pub until: Option<Instant>,
+    /// What went wrong last; empty when nothing did since the last success.
+    pub last_error: Text<REMOTE_TEXT_BYTES_MAX>,
+    /// When a mail last went through.
+    pub last_success: Option<UnixTime>,
+}
+
+impl Lane {
+    /// A lane with everything before it.
+    pub fn new(number: u8, destination: Destination) -> Lane {
+        Lane {
+            destination,
+            number,
+            ring: [None; RING],
+            ring_start: 0,
+            ring_len: 0,
+            backlog: true,
+            cursor: 0,
+            seen: 0,
+            connections: 0,
+            failures: 0,
+            until: None,
+            last_error: Text::new(),
+            last_success: None,
+        }
+    }
+
+    /// Its bit in a set of lanes.
+    pub fn bit(&self) -> u32 {
+        1u32.checked_shl(self.number.into()).unwrap_or(0)
+    }
+
+    /// `ticket` may go.
+    pub fn offer(&mut self, ticket: Ticket) {
+        if self.ring_len == RING {
+            self.backlog = true;
+            return;
+        }
+        let at = (self.ring_start + self.ring_len) % RING;
+        if let Some(place) = self.ring.get_mut(at) {
+            *place = Some(ticket);
+            self.ring_len += 1;
+        }
+    }
+
+    /// There may be ready mail anywhere in the queue.
+    pub fn look(&mut self) {
+        self.backlog = true;
+        self.seen = 0;
+    }
+
+    /// True if there may be mail to send.
+    pub fn has_work(&self) -> bool {
+        self.ring_len > 0 || self.backlog
+    }
+
+    /// How many connections the waiting mail is worth.
+    pub fn demand(&self) -> u16 {
+        let ring = u16::try_from(self.ring_len.div_ceil(8)).unwrap_or(u16::MAX);
+        ring + u16::from(self.backlog)
+    }
+
+    /// The next message to send that is not `busy`; the look through the queue goes on at the next
+    /// call if it has taken long enough for now.
+    pub fn next(&mut self, queue: &Queue, busy: impl Fn(Ticket) -> bool) -> Option<Ticket> {
+        let bit = self.bit();
+        let may_go = |ticket| {
+            let waiting = queue.waiting(ticket)?;
+            let free = waiting.readable && !waiting.held && !waiting.importing && !busy(ticket);
+            (free && waiting.ready & bit != 0).then_some(ticket)
+        };
+        while self.ring_len > 0 {
+            let ticket = self.ring.get_mut(self.ring_start).and_then(Option::take);
+            self.ring_start = (self.ring_start + 1) % RING;
+            self.ring_len -= 1;
+            if let Some(ticket) = ticket.and_then(may_go) {
+                return Some(ticket);
+            }
+        }
+        if !self.backlog {
+            return None;
+        }
+        for _ in 0..STEPS_MAX {
+            if self.seen > queue.messages() {
+                self.backlog = false;
+                return None;
+            }
+            self.seen += 1;
+            let Some(waiting) = queue.next_waiting(self.cursor) else {
+                self.cursor = 0;
+                continue;
+            };
+            self.cursor = waiting.ticket.slot + 1;
+            if let Some(ticket) = may_go(waiting.ticket) {
+                self.seen = 0;
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    /// The destination did not serve us.
+    pub fn failed(&mut self, why: &str, retry: &[Duration], now: Instant) {
+        self.last_error = Text::from(why);
+        let step = retry.get(self.failures as usize).or(retry.last()).copied();
+        let step = step.unwrap_or(Duration::from_secs(60));
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(now + step);
+        // What was offered stays ready in the queue.
+        self.look();
+    }
+
+    /// The destination serves us.
+    pub fn serves(&mut self) {
+        self.failures = 0;
+        self.until = None;
+    }
+
+    /// A mail went through.
+    pub fn succeeded(&mut self, when: UnixTime) {
+        self.last_success = Some(when);
+        self.last_error.clear();
+    }
+}

@@ -1,0 +1,170 @@
+//! How an attempt went, recipient by recipient: sets of recipient numbers, and the words of a few
+//! replies. Fixed memory, one per sending slot.
+
+use crate::smtp::reply::RemoteReply;
+
+/// Replies whose words are kept; further ones count, but are told in the words of the last.
+const NOTES_MAX: usize = 8;
+
+/// What became of one recipient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The next hop has it.
+    Delivered,
+    /// Later again.
+    Deferred,
+    /// Never.
+    Failed,
+}
+
+#[derive(Clone, Copy)]
+struct Note {
+    recipient: u8,
+    reply: RemoteReply,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub struct Ledger {
+    /// Recipients that the attempt is about.
+    pub mine: u128,
+    /// Of those, the ones that were named to the next hop, in order of their numbers.
+    pub asked: u128,
+    answered: u128,
+    accepted: u128,
+    /// The recipient under whose number the address of the key `to` was named, and those whose
+    /// mail goes with it.
+    pub shared: Option<u8>,
+    /// See `shared`.
+    pub twins: u128,
+    pub(super) delivered: u128,
+    pub(super) failed: u128,
+    notes: [Option<Note>; NOTES_MAX],
+    last: Option<RemoteReply>,
+}
+
+impl Ledger {
+    /// A reply to the next recipient asked. RFC 5321 §4.5.3.1.10: 552 to RCPT means 452.
+    pub fn recipient_answered(&mut self, reply: RemoteReply) {
+        let open = self.asked & !self.answered;
+        if open == 0 {
+            return;
+        }
+        let number = open.trailing_zeros() as u8;
+        let mut bits = 1u128 << number;
+        self.answered |= bits;
+        if self.shared == Some(number) {
+            bits |= self.twins;
+        }
+        match reply.class() {
+            2 => self.accepted |= bits,
+            5 if reply.code != 552 => {
+                self.failed |= bits;
+                self.note(number, reply);
+            }
+            _ => self.note(number, reply),
+        }
+    }
+
+    /// MAIL was refused: that concerns everyone.
+    pub fn sender_refused(&mut self, reply: RemoteReply) {
+        self.last = Some(reply);
+        if reply.class() == 5 {
+            self.failed = self.mine;
+        }
+    }
+
+    /// The verdict on the message, after the final dot or instead of the data: for all who were
+    /// accepted.
+    pub fn verdict(&mut self, reply: RemoteReply) {
+        self.last = Some(reply);
+        match reply.class() {
+            2 => self.delivered |= self.accepted,
+            5 => self.failed |= self.accepted,
+            _ => {}
+        }
+    }
+
+    /// Everyone has it: a mailbox, or nowhere.
+    pub fn all_delivered(&mut self) {
+        self.delivered = self.mine;
+    }
+
+    /// Everyone who has not got it has failed: the message has expired.
+    pub fn all_expired(&mut self) {
+        self.failed = self.mine & !self.delivered;
+    }
+
+    /// Recipients who need another attempt.
+    pub fn deferred(&self) -> u128 {
+        self.mine & !self.delivered & !self.failed
+    }
+
+    /// What became of recipient `number`; none if the attempt was not about it.
+    pub fn outcome(&self, number: u8) -> Option<Outcome> {
+        let bit = 1u128.checked_shl(number.into())?;
+        if self.mine & bit == 0 {
+            None
+        } else if self.delivered & bit != 0 {
+            Some(Outcome::Delivered)
+        } else if self.failed & bit != 0 {
+            Some(Outcome::Failed)
+        } else {
+            Some(Outcome::Deferred)
+        }
+    }
+
+    /// The words for recipient `number`.
+    pub fn reply(&self, number: u8) -> Option<&RemoteReply> {
+        let own = self.notes.iter().flatten().find(|note| note.recipient == number);
+        own.map(|note| &note.reply).or(self.last.as_ref())
+    }
+
+    fn note(&mut self, recipient: u8, reply: RemoteReply) {
+        match self.notes.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(Note { recipient, reply }),
+            None => self.last = Some(reply),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffer::Text;
+
+    fn reply(code: u16) -> RemoteReply {
+        RemoteReply { code, status: None, text: Text::new() }
+    }
+
+    #[test]
+    fn replies_come_in_the_order_asked() {
+        let mut ledger = Ledger { mine: 0b11110, asked: 0b01110, ..Ledger::default() };
+        (ledger.shared, ledger.twins) = (Some(2), 0b10000);
+        for code in [550, 250, 552] {
+            ledger.recipient_answered(reply(code));
+        }
+        ledger.verdict(reply(250));
+        let outcomes: Vec<_> = (0..6).map(|number| ledger.outcome(number)).collect();
+        let (delivered, failed) = (Some(Outcome::Delivered), Some(Outcome::Failed));
+        assert_eq!(
+            outcomes,
+            [None, failed, delivered, Some(Outcome::Deferred), delivered, None]
+        );
+        assert_eq!(ledger.reply(1).unwrap().code, 550);
+        assert_eq!(ledger.reply(2).unwrap().code, 250);
+        assert_eq!(ledger.deferred(), 0b01000);
+    }
+
+    #[test]
+    fn a_refusal_after_the_dot_is_for_the_accepted_only() {
+        let mut ledger = Ledger { mine: 3, asked: 3, ..Ledger::default() };
+        ledger.recipient_answered(reply(250));
+        ledger.recipient_answered(reply(451));
+        ledger.verdict(reply(554));
+        assert_eq!(ledger.outcome(0), Some(Outcome::Failed));
+        assert_eq!(ledger.outcome(1), Some(Outcome::Deferred));
+        ledger.all_expired();
+        assert_eq!(ledger.deferred(), 0);
+    }
+}

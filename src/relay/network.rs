@@ -1,0 +1,79 @@
+//! What the relay learns from the network: addresses, and why there are none.
+
+use core::net::IpAddr;
+
+/// At most eight addresses of one name, in the order to try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Addresses {
+    list: [Option<IpAddr>; 8],
+    len: u8,
+}
+
+impl Addresses {
+    /// Appends `address`; the ninth is dropped.
+    pub fn push(&mut self, address: IpAddr) {
+        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+            *place = Some(address);
+            self.len += 1;
+        }
+    }
+
+    /// The address number `index`, from 0.
+    pub fn get(&self, index: u8) -> Option<IpAddr> {
+        self.list.get(usize::from(index)).copied().flatten()
+    }
+}
+
+/// Why a name has no addresses now. All of these are temporary: a name that is not there today
+/// may be tomorrow, and mail is never returned for it before it expires (LAW 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResolveError {
+    /// The resolver says that there is no such name, or none with an address.
+    NoSuchName,
+    /// No resolver answered, or it failed.
+    Unavailable,
+    /// No answer within `limits::RESOLVE_TIMEOUT`.
+    TimedOut,
+}
+
+/// Why a connection could not be made, or broke.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetError {
+    /// Nobody listens there.
+    Refused,
+    /// No route to host or network, or the network is down.
+    Unreachable,
+    /// The system's own time-out.
+    TimedOut,
+    /// Reset or broken pipe.
+    Reset,
+    /// Descriptors, memory or ports are used up here.
+    Exhausted,
+    /// Anything else.
+    Other,
+}
+
+impl ResolveError {
+    /// For the log and for `status`.
+    pub fn text(self) -> &'static str {
+        match self {
+            ResolveError::NoSuchName => "the resolver knows no address of that name",
+            ResolveError::Unavailable => "no resolver answers",
+            ResolveError::TimedOut => "the resolver takes too long",
+        }
+    }
+}
+
+impl NetError {
+    /// For the log and for `status`.
+    pub fn text(self) -> &'static str {
+        match self {
+            NetError::Refused => "connection refused",
+            NetError::Unreachable => "no route there",
+            NetError::TimedOut => "connecting timed out",
+            NetError::Reset => "connection reset",
+            NetError::Exhausted => "no descriptors or ports left here",
+            NetError::Other => "connection failed",
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Which lane a recipient needs, decided anew at each attempt from the present config, never stored.
+//!
+//! A lane is a destination: a relay, a Maildir, or nowhere. There are at most [`LANES_MAX`] of them,
+//! numbered, so that a set of lanes is a 32-bit word; bit [`HOLD`] stands for mail that is to stay.
+//! A lane keeps its number across reloads as long as its destination is in the config or somebody
+//! is still sending to it.
+
+use crate::base::buffer::Text;
+use crate::config::{Config, Via};
+use crate::mail::address::Address;
+use core::fmt::Write as _;
+
+/// Destinations that one config may name.
+pub const LANES_MAX: usize = 31;
+/// The bit of recipients whose mail is to stay in the queue.
+pub const HOLD: u32 = 1 << 31;
+
+/// Where a lane leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// A next hop by SMTP.
+    Relay {
+        /// What the config calls it.
+        name: String,
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A Maildir.
+    Maildir(String),
+    /// Nowhere.
+    Discard,
+}
+
+impl Destination {
+    /// What the log calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            Destination::Relay { name, .. } => name,
+            Destination::Maildir(path) => path,
+            Destination::Discard => "discard",
+        }
+    }
+}
+
+/// The destination of a route; none: the mail is to stay.
+pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
+    match via {
+        Via::Relay(number) => config.relays.get(usize::from(*number)).map(|relay| {
+            let (name, host) = (relay.name.clone(), relay.host.clone());
+            Destination::Relay { name, host, port: relay.port }
+        }),
+        Via::Maildir(path) => Some(Destination::Maildir(path.clone())),
+        Via::Hold => None,
+        Via::Discard => Some(Destination::Discard),
+    }
+}
+
+/// True if `via` leads to `destination`, without making anything.
+pub fn leads_to(config: &Config, via: &Via, destination: &Destination) -> bool {
+    match (via, destination) {
+        (Via::Relay(number), Destination::Relay { name, host, port }) => {
+            let relay = config.relays.get(usize::from(*number));
+            relay.is_some_and(|r| r.name == *name && r.host == *host && r.port == *port)
+        }
+        (Via::Maildir(path), Destination::Maildir(other)) => path == other,
+        (Via::Discard, Destination::Discard) => true,
+        _ => false,
+    }
+}
+
+/// Who gets mail for `recipient` in its stead: the key `to`.
+pub fn replaced<'a>(config: &'a Config, recipient: Address<'a>) -> Address<'a> {
+    let Some(to) = &config.to else { return recipient };
+    if to.everyone || config.is_local(&recipient) {
+        return Address::parse(to.address.as_bytes()).unwrap_or(recipient);
+    }
+    recipient
+}
+
+/// The route that `recipient`'s mail takes.
+pub fn via<'a>(config: &'a Config, recipient: Address<'_>) -> &'a Via {
+    config.route(&replaced(config, recipient))
+}
+
+/// An address as it goes out: a bare name gets this machine's name behind it (RFC 5321 §2.3.5).
+/// None if that is longer than a path may be.
+pub struct Qualified(Text<{ crate::limits::ADDRESS_BYTES_MAX }>);
+
+impl Qualified {
+    /// Qualifies `address`.
+    pub fn new(address: Address<'_>, hostname: &str) -> Qualified {
+        let mut text = Text::from(address.as_str());
+        if address.domain().is_none() {
+            // A Text cuts what is too long; the parser then refuses it.
+            let _ = write!(text, "@{hostname}");
+        }
+        Qualified(text)
+    }
+
+    /// The address.
+    pub fn address(&self) -> Option<Address<'_>> {
+        Address::parse(self.0.as_str().as_bytes()).ok()
+    }
+}
