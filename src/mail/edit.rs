@@ -259,7 +259,7 @@ impl Edit {
 mod tests {
     use super::*;
 
-    const ADDITIONS: &str = "Received: by a-host-with-a-longish-name.example\r\n\tid 1;\r\n\tnow\r\n\
+    const ADDITIONS: &str = "Received: by a-host-with-a-name.example\r\n\tid 1;\r\n\tnow\r\n\
                              Date: now\r\nMessage-ID: <1.2@a-host-with-a-longish-name.example>\r\n";
 
     /// Edits `pieces` through outputs of `room` bytes.
