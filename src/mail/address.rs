@@ -365,12 +365,26 @@ mod tests {
     fn limits_are_met_exactly() {
         let local = "l".repeat(LOCAL_PART_BYTES_MAX);
         let label = "d".repeat(63);
-        assert!(parse(&format!("{local}@{label}")).is_ok());
+        assert!(parse(&format!("{local}@x")).is_ok());
+        assert!(parse(&format!("a@{label}")).is_ok());
         assert_eq!(parse(&format!("{local}l@x")), Err(AddressError::LocalPartTooLong));
         assert_eq!(parse(&format!("a@{label}d")), Err(AddressError::DomainTooLong));
         let domain = format!("{label}.{label}.{label}.{}", "d".repeat(60));
         assert_eq!(parse(&format!("a@{domain}")).unwrap().as_str().len(), ADDRESS_BYTES_MAX);
         assert_eq!(parse(&format!("aa@{domain}")), Err(AddressError::TooLong));
+        let room = "d".repeat(ADDRESS_BYTES_MAX - LOCAL_PART_BYTES_MAX - 1);
+        assert_eq!(parse(&format!("{local}@{room}")).unwrap().local(), local);
+        assert_eq!(parse(&format!("{local}@{room}d")), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn bounce_addresses_with_whole_addresses_inside_are_read() {
+        let verp = "bounces+4711-0f3a9c-newsletter=first.middle.last=a-rather-long-name.example";
+        let srs = "SRS0=HHHH=TT=mailing-list.example=";
+        assert!(verp.len() + srs.len() > 64);
+        for local in [verp, &format!("{srs}{verp}")] {
+            assert_eq!(parse(&format!("{local}@list.example")).unwrap().local(), local);
+        }
     }
 
     #[test]

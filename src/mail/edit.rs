@@ -1,10 +1,14 @@
 //! The header of a queued message on its way to the next hop.
 //!
-//! [`Edit`] is a stream from the message as stored, which begins with mote's own Received field, to
-//! the message as sent: behind that field it puts what the sender left out (Date, Message-ID,
-//! From), and it leaves out Bcc and Resent-Bcc fields with their folded lines. All other bytes
-//! pass as they are, in their order; where there is nothing to remove, everything behind the
-//! additions is one plain copy. It goes on at any byte, whichever side ran short.
+//! [`Edit`] is a stream from the message as stored, which is as it was received, to the message as
+//! sent: on top of it, ahead of its first byte, it puts the additions (mote's own Received field,
+//! then what the sender left out of Date, Message-ID and From), and it leaves out Bcc and
+//! Resent-Bcc fields with their folded lines. All other bytes pass as they are, in their order;
+//! where there is nothing to remove, everything behind the additions is one plain copy. It goes on
+//! at any byte, whichever side ran short.
+//!
+//! The additions are the caller's, made anew at each attempt (see `mail::stamp`): the Received
+//! field names the message's number in the queue, which is not known while it is received.
 //!
 //! Which fields are missing, whether there is a Bcc, and whether there is a header at all was
 //! measured when the message came in (`mail::header`).
@@ -12,9 +16,8 @@
 //! Fixed memory: the first bytes of a line, until they cannot be a Bcc field any more. Nothing
 //! fails.
 //!
-//! Read first: RFC 5322 §2.2, §3.6.3 and §4.5.
+//! Read first: RFC 5321 §4.4; RFC 5322 §2.2, §3.6.3 and §4.5.
 
-use crate::mail::stamp::RECEIVED_LINES;
 use memchr::memchr;
 
 /// One message on its way.
@@ -27,9 +30,7 @@ pub struct Edit {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// In the Received field on top, behind so many line ends.
-    Own { lines: u8, at_line_start: bool },
-    /// So many bytes of the additions have been given.
+    /// So many bytes of the additions, and of the empty line behind them, have been given.
     Additions { given: usize },
     /// At the start of a line of the header, these bytes of it held back.
     LineStart(Held),
@@ -135,12 +136,12 @@ impl Edit {
     /// At the start of a stored message. `separate`: the message has no header
     /// (`Traits::NO_HEADER`), so an empty line must come between the additions and its body.
     pub fn new(remove_bcc: bool, separate: bool) -> Edit {
-        Edit { remove_bcc, separate, state: State::Own { lines: 0, at_line_start: true } }
+        Edit { remove_bcc, separate, state: State::Additions { given: 0 } }
     }
 
     /// Edits `input` into `output`, which has at least 64 bytes; tells how many bytes were taken
-    /// from the one and put into the other. `additions` are complete fields with their CRLF, the
-    /// same on every call.
+    /// from the one and put into the other. `additions` are complete fields with their CRLF, at
+    /// most 1.5 KiB and the same on every call; they come first, so without any input too.
     pub fn push(&mut self, input: &[u8], additions: &str, output: &mut [u8]) -> (usize, usize) {
         let mut ends = Ends { input, output, produced: 0 };
         while self.step(&mut ends, additions) {}
@@ -152,12 +153,8 @@ impl Edit {
     pub fn finish(&mut self, additions: &str, output: &mut [u8]) -> usize {
         let mut ends = Ends { input: &[], output, produced: 0 };
         loop {
-            match self.state {
-                State::Own { .. } => self.state = State::Additions { given: 0 },
-                State::LineStart(held) => {
-                    self.state = State::Release { held, given: 0, ends_header: true };
-                }
-                _ => {}
+            if let State::LineStart(held) = self.state {
+                self.state = State::Release { held, given: 0, ends_header: true };
             }
             if !self.step(&mut ends, additions) {
                 return ends.produced;
@@ -173,7 +170,6 @@ impl Edit {
     /// Goes on by a little; false if there is nothing to go on with, or no room.
     fn step(&mut self, ends: &mut Ends<'_, '_>, additions: &str) -> bool {
         match self.state {
-            State::Own { lines, at_line_start } => self.step_own(lines, at_line_start, ends),
             State::Additions { given } => self.step_additions(given, additions, ends),
             State::LineStart(held) => self.step_line_start(held, ends),
             State::Release { held, given, ends_header } => {
@@ -210,29 +206,6 @@ impl Edit {
             }
             State::Body => ends.copy(ends.input.len()) > 0,
         }
-    }
-
-    fn step_own(&mut self, lines: u8, at_line_start: bool, ends: &mut Ends<'_, '_>) -> bool {
-        // A message without a header may begin like a folded line, so there the lines are counted;
-        // otherwise any field will do.
-        let over = if self.separate {
-            lines >= RECEIVED_LINES
-        } else {
-            let Some(first) = ends.input.first() else { return false };
-            at_line_start && lines > 0 && !matches!(first, b' ' | b'\t')
-        };
-        if over {
-            self.state = State::Additions { given: 0 };
-            return true;
-        }
-        match ends.copy_line() {
-            Line::Stuck => return false,
-            Line::Moved => self.state = State::Own { lines, at_line_start: false },
-            Line::Ended => {
-                self.state = State::Own { lines: lines.saturating_add(1), at_line_start: true };
-            }
-        }
-        true
     }
 
     fn step_additions(&mut self, given: usize, additions: &str, ends: &mut Ends<'_, '_>) -> bool {
@@ -286,25 +259,35 @@ impl Edit {
 mod tests {
     use super::*;
 
-    const OWN: &str = "Received: a\r\n\tb\r\n\tc\r\n";
-    const ADDITIONS: &str = "Date: now\r\nMessage-ID: <1.2@a-host-with-a-longish-name.example>\r\n";
+    const ADDITIONS: &str = "Received: by a-host-with-a-name.example\r\n\tid 1;\r\n\tnow\r\n\
+                             Date: now\r\nMessage-ID: <1.2@a-host-with-a-longish-name.example>\r\n";
 
     /// Edits `pieces` through outputs of `room` bytes.
     fn edit(remove_bcc: bool, separate: bool, pieces: &[&[u8]], room: usize) -> Vec<u8> {
+        edit_below(ADDITIONS, remove_bcc, separate, pieces, room)
+    }
+
+    fn edit_below(
+        additions: &str,
+        remove_bcc: bool,
+        separate: bool,
+        pieces: &[&[u8]],
+        room: usize,
+    ) -> Vec<u8> {
         let mut edit = Edit::new(remove_bcc, separate);
         let mut output = vec![0; room];
         let mut whole = Vec::new();
         for piece in pieces {
             let mut rest = *piece;
             while !rest.is_empty() {
-                let (consumed, produced) = edit.push(rest, ADDITIONS, &mut output);
+                let (consumed, produced) = edit.push(rest, additions, &mut output);
                 assert!(consumed + produced > 0, "no progress");
                 whole.extend_from_slice(&output[..produced]);
                 rest = &rest[consumed..];
             }
         }
         loop {
-            let produced = edit.finish(ADDITIONS, &mut output);
+            let produced = edit.finish(additions, &mut output);
             if produced == 0 {
                 return whole;
             }
@@ -314,9 +297,8 @@ mod tests {
 
     /// Checks every cut in two, by the byte, and with small outputs.
     fn check(remove_bcc: bool, separate: bool, message: &str, expected: &str) {
-        let stored = format!("{OWN}{message}");
-        let stored = stored.as_bytes();
-        let expected = format!("{OWN}{ADDITIONS}{expected}");
+        let stored = message.as_bytes();
+        let expected = format!("{ADDITIONS}{expected}");
         let same = |pieces: &[&[u8]], room| {
             let edited = edit(remove_bcc, separate, pieces, room);
             assert_eq!(String::from_utf8_lossy(&edited), expected);
@@ -333,10 +315,40 @@ mod tests {
     }
 
     #[test]
-    fn additions_come_behind_our_own_field() {
-        for message in ["To: x\r\n\r\nbody\r\n", "\r\nbody\r\n", "", "To: x\r\n", "To: x"] {
+    fn additions_come_on_top() {
+        for message in [
+            "To: x\r\n\r\nbody\r\n",
+            "Received: by another\r\n\ta\r\n\tb\r\nTo: x\r\n\r\n",
+            "\r\nbody\r\n",
+            "",
+            "To: x\r\n",
+            "To: x",
+        ] {
             check(false, false, message, message);
             check(true, false, message, message);
+        }
+    }
+
+    #[test]
+    fn additions_come_without_input() {
+        let mut output = [0; 4096];
+        let mut edit = Edit::new(true, false);
+        assert_eq!(edit.push(b"", ADDITIONS, &mut output), (0, ADDITIONS.len()));
+        assert_eq!(edit.push(b"", ADDITIONS, &mut output), (0, 0));
+        assert_eq!(edit.push(b"A: b\r\n", ADDITIONS, &mut output), (6, 6));
+        assert_eq!(edit.finish(ADDITIONS, &mut output), 0);
+    }
+
+    #[test]
+    fn additions_may_be_long() {
+        let additions = format!("Received: {}\r\n", "x\r\n\t".repeat(381));
+        assert_eq!(additions.len(), 1536);
+        for room in [64, 100, 1535, 1536, 1537, 4096] {
+            for (separate, between) in [(false, ""), (true, "\r\n")] {
+                let message = b"To: x\r\nBcc: y\r\n\r\nbody\r\n";
+                let edited = edit_below(&additions, false, separate, &[message], room);
+                assert_eq!(edited, [additions.as_bytes(), between.as_bytes(), message].concat());
+            }
         }
     }
 
@@ -383,12 +395,12 @@ mod tests {
     fn the_body_is_told() {
         let mut output = [0; 4096];
         let mut edit = Edit::new(true, false);
-        edit.push(format!("{OWN}To: x\r\n").as_bytes(), ADDITIONS, &mut output);
+        edit.push(b"To: x\r\n", ADDITIONS, &mut output);
         assert!(!edit.is_body());
         edit.push(b"\r\n", ADDITIONS, &mut output);
         assert!(edit.is_body());
         let mut edit = Edit::new(false, false);
-        edit.push(format!("{OWN}T").as_bytes(), ADDITIONS, &mut output);
+        edit.push(b"T", ADDITIONS, &mut output);
         assert!(edit.is_body());
     }
 

@@ -1,12 +1,13 @@
 //! What must be known of a message before it is queued, measured while it streams by.
 //!
-//! [`Scan`] is fed the message as submitted, without mote's own Received field, in pieces of any
-//! size; its [`Traits`] are the same for every way of cutting. It needs lines that end in CRLF and
+//! [`Scan`] is fed the message as submitted, which is as it will be stored, in pieces of any size;
+//! its [`Traits`] are the same for every way of cutting. It needs lines that end in CRLF and
 //! no bare CR or LF, which is what the receiving side lets through; anything else is measured as
 //! if every LF ended a line, and does no harm.
 //!
 //! Not a parser of values: fields are told by their names only, without case, and folded lines
-//! belong to the field above (RFC 5322 §2.2.3). The header ends at the first empty line, or never;
+//! belong to the field above (RFC 5322 §2.2.3). One value is kept as it is, for the log: the
+//! Message-ID's, cleaned and cut. The header ends at the first empty line, or never;
 //! a line in its midst that is no field is passed over, and if the very first line is none, the
 //! message has no header and all of it is body.
 //!
@@ -15,7 +16,9 @@
 //!
 //! Read first: RFC 5322 §2.1, §2.2, §3.6 and §4.5; RFC 5321 §4.5.3.1.6.
 
+use crate::base::buffer::Text;
 use crate::limits::TEXT_LINE_BYTES_MAX;
+use core::fmt::Write;
 use memchr::{memchr, memrchr};
 
 /// What a message is like. The numbers are kept with queued messages, so they never change.
@@ -56,6 +59,9 @@ impl Traits {
 /// A line with its CRLF.
 const LINE_BYTES_MAX: usize = TEXT_LINE_BYTES_MAX + 2;
 
+/// What is kept of a Message-ID: most are shorter, and a log line has room for it.
+const MESSAGE_ID_BYTES_MAX: usize = 96;
+
 /// Measures one message.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -64,6 +70,9 @@ pub struct Scan {
     line_bytes: usize,
     part: Part,
     first_line: bool,
+    /// The line under way, or the last one, belongs to the first Message-ID field.
+    in_message_id: bool,
+    message_id: Text<MESSAGE_ID_BYTES_MAX>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +93,8 @@ impl Scan {
             line_bytes: 0,
             part: Part::LineStart(LineStart::default()),
             first_line: true,
+            in_message_id: false,
+            message_id: Text::new(),
         }
     }
 
@@ -115,12 +126,20 @@ impl Scan {
         traits
     }
 
+    /// The first Message-ID as far as it has come, for the log: one line of printable ASCII (`?`
+    /// stands for any other byte) of at most 96 bytes; empty if there is none.
+    pub fn message_id(&self) -> &str {
+        self.message_id.as_str().trim_end_matches(' ')
+    }
+
     /// Takes a line of the header or a piece of one. False: not taken, all of it is body.
     fn feed_header(&mut self, line: &[u8]) -> bool {
         let mut ends_header = false;
+        let mut value = line;
         if let Part::LineStart(start) = &mut self.part {
-            match line.iter().find_map(|byte| start.push(*byte)) {
-                None => {}
+            let mut bytes = line.iter();
+            match bytes.find_map(|byte| start.push(*byte)) {
+                None => value = &[],
                 // All that was taken of this line so far is name, so ASCII: body takes over.
                 Some(Kind::Other | Kind::Folded) if self.first_line => {
                     self.traits.bits |= Traits::NO_HEADER;
@@ -131,8 +150,14 @@ impl Scan {
                     ends_header = kind == Kind::Empty;
                     self.part = Part::Line;
                     self.note_field(kind);
+                    if kind != Kind::Folded {
+                        value = bytes.as_slice();
+                    }
                 }
             }
+        }
+        if self.in_message_id {
+            self.note_message_id(value);
         }
         self.note_bytes(line, Traits::EIGHT_BIT_HEADER);
         self.note_length(line);
@@ -146,6 +171,12 @@ impl Scan {
     }
 
     fn note_field(&mut self, kind: Kind) {
+        // Ahead of the bit that says that there has been one: only the first is kept.
+        let is_first = self.traits.has(Traits::NO_MESSAGE_ID);
+        self.in_message_id = match kind {
+            Kind::Folded => self.in_message_id,
+            _ => is_first && kind == Kind::Field(Name::MessageId),
+        };
         let Kind::Field(name) = kind else { return };
         match name {
             Name::Received => self.traits.received = self.traits.received.saturating_add(1),
@@ -154,6 +185,22 @@ impl Scan {
             Name::From => self.traits.bits &= !Traits::NO_FROM,
             Name::Bcc => self.traits.bits |= Traits::HAS_BCC,
             Name::Other => {}
+        }
+    }
+
+    /// Keeps a piece of the Message-ID's value: line ends go (RFC 5322 §2.2.3), and with them the
+    /// space on both sides of all of it.
+    fn note_message_id(&mut self, value: &[u8]) {
+        for byte in value {
+            let character = match byte {
+                b'\r' | b'\n' => continue,
+                b' ' | b'\t' if self.message_id.is_empty() => continue,
+                b'\t' => ' ',
+                b' '..=b'~' => char::from(*byte),
+                _ => '?',
+            };
+            // Writing to a Text cannot fail: it cuts.
+            let _ = self.message_id.write_char(character);
         }
     }
 
@@ -292,17 +339,23 @@ mod tests {
 
     /// What a scan of `message` says, whole, by the byte, and in any two pieces.
     fn scan_all_ways(message: &[u8]) -> Traits {
-        let whole = scan(message);
+        scan_all_ways_for_id(message).0
+    }
+
+    fn scan_all_ways_for_id(message: &[u8]) -> (Traits, String) {
+        let mut once = Scan::new();
+        once.feed(message);
+        let (whole, id) = (once.traits(), once.message_id());
         let mut bytes = Scan::new();
         message.iter().for_each(|byte| bytes.feed(&[*byte]));
-        assert_eq!(bytes.traits(), whole);
+        assert_eq!((bytes.traits(), bytes.message_id()), (whole, id));
         for at in 0..=message.len() {
             let mut two = Scan::new();
             two.feed(&message[..at]);
             two.feed(&message[at..]);
-            assert_eq!(two.traits(), whole, "cut at {at}");
+            assert_eq!((two.traits(), two.message_id()), (whole, id), "cut at {at}");
         }
-        whole
+        (whole, id.to_owned())
     }
 
     #[test]
@@ -348,6 +401,45 @@ mod tests {
         }
         for message in [&b"Bccc: x\r\n"[..], b"To: y\r\n Bcc: x\r\n", b"\r\nBcc: x\r\n"] {
             assert!(!scan_all_ways(message).has(Traits::HAS_BCC));
+        }
+    }
+
+    #[test]
+    fn the_first_message_id_is_kept() {
+        let long = format!("<{}@x>", "l".repeat(200));
+        for (message, id) in [
+            ("Message-ID: <a@b>\r\n\r\n", "<a@b>"),
+            ("To: x\r\nMESSAGE-id\t:<a@b>  \r\nFrom: y\r\n z\r\n", "<a@b>"),
+            ("Message-ID: <a@b>", "<a@b>"),
+            ("Message-ID:\r\n <a@b>\r\n\t \r\nFrom: x\r\n", "<a@b>"),
+            ("Message-ID: <a\r\n\t@b> (c)\r\nTo: x\r\n", "<a @b> (c)"),
+            ("Message-ID: <a@b>\r\nno field\r\n c\r\nMessage-ID: <c@d>\r\n", "<a@b>"),
+            ("Message-ID:\r\nMessage-ID: <c@d>\r\n", ""),
+            ("Message-ID: \u{e9}\0\u{7f}\u{1b}<a@b>\r\n", "?????<a@b>"),
+            (&format!("Message-ID: {long}\r\n"), &long[..96]),
+            (&format!("Message-ID: {}<a@b>\r\n", " ".repeat(200)), "<a@b>"),
+            ("Resent-Message-ID: <a@b>\r\nTo: x\r\n Message-ID: <c@d>\r\n", ""),
+            ("To: x\r\n\r\nMessage-ID: <a@b>\r\n", ""),
+            ("hello\r\nMessage-ID: <a@b>\r\n", ""),
+            ("Message-ID", ""),
+            ("", ""),
+        ] {
+            assert_eq!(scan_all_ways_for_id(message.as_bytes()).1, id, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_id_holds_printable_ascii_only() {
+        for byte in 0..=255u8 {
+            for message in [
+                [b"Message-ID: a", &[byte][..], b"b\r\n"].concat(),
+                [b"Message-ID: a\r\n", &[byte][..], b"b\r\n"].concat(),
+                [b"Message-ID: a", &[byte; 100][..], b"\r\n b\r\n"].concat(),
+            ] {
+                let (_, id) = scan_all_ways_for_id(&message);
+                assert!(id.starts_with('a') && id.len() <= MESSAGE_ID_BYTES_MAX);
+                assert!(id.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{id:?}");
+            }
         }
     }
 
@@ -424,6 +516,9 @@ mod tests {
             if !body && text.starts_with(b"From:") {
                 traits.bits &= !Traits::NO_FROM;
             }
+            if !body && text.starts_with(b"Message-ID:") {
+                traits.bits &= !Traits::NO_MESSAGE_ID;
+            }
             if !body && text.starts_with(b"Received:") {
                 traits.received = traits.received.saturating_add(1);
             }
@@ -434,7 +529,8 @@ mod tests {
     #[test]
     fn random_messages_read_as_by_the_obvious_scan() {
         let long = "y".repeat(990);
-        let pieces: [&[u8]; 12] = [
+        let pieces: [&[u8]; 13] = [
+            b"Message-ID: <a@b>",
             b"From: x",
             b"Bcc: y",
             b"Received: z",
@@ -461,7 +557,9 @@ mod tests {
                 message.extend_from_slice(pieces[next() % pieces.len()]);
             }
             message.extend_from_slice(b"\r\n");
-            let whole = scan(&message);
+            let mut once = Scan::new();
+            once.feed(&message);
+            let whole = once.traits();
             assert_eq!(whole, by_lines(&message), "{:?}", String::from_utf8_lossy(&message));
             let mut cut = Scan::new();
             let mut rest = &message[..];
@@ -470,7 +568,7 @@ mod tests {
                 cut.feed(piece);
                 rest = behind;
             }
-            assert_eq!(cut.traits(), whole);
+            assert_eq!((cut.traits(), cut.message_id()), (whole, once.message_id()));
         }
     }
 }

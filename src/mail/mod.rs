@@ -7,8 +7,9 @@
 //! never parsed.
 //!
 //! On its way a message meets, in this order: [`normal`] (only what local programs hand over),
-//! [`header`] (while it is received), [`stamp`] (the Received field on top of it), [`edit`] (while
-//! it is sent on), and [`report`] when that fails. [`address`] is the one parser of addresses and
+//! [`header`] (while it is received; it is stored as it came), [`stamp`] and [`edit`] (at each
+//! attempt to send it on: the fields that come on top of it, and those that go), and [`report`]
+//! when that fails. [`address`] is the one parser of addresses and
 //! the one type for them; [`fields`] finds addresses in header fields.
 
 pub mod address;

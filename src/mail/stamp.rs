@@ -2,7 +2,8 @@
 //!
 //! Everything is written into a `fmt::Write` of the caller's, which alone can fail. What peers have
 //! said of themselves is cleaned here: nothing of theirs can end the field, open a comment or bring
-//! a byte beyond printable ASCII. A Received field has at most 1 KiB, in [`RECEIVED_LINES`] lines.
+//! a byte beyond printable ASCII. A Received field has at most 1 KiB; with Date, Message-ID and
+//! From, each as long as can be, it is at most 1.5 KiB.
 //!
 //! Dates are of the years 1970 to 9999; what the clock says beyond them becomes the nearest end.
 //!
@@ -14,10 +15,6 @@ use crate::limits::DOMAIN_BYTES_MAX;
 use crate::mail::address::Address;
 use core::fmt::{self, Write};
 use core::net::IpAddr;
-
-/// The lines of every Received field written here. Mail in the queue begins with such a field, and
-/// `mail::edit` counts on the number: it cannot change while such mail may exist.
-pub const RECEIVED_LINES: u8 = 3;
 
 /// Who handed a message over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +43,7 @@ pub struct Received<'a> {
     pub id: u64,
     /// The recipient if there is only one: more would tell them of each other (RFC 5321 §7.2).
     pub recipient: Option<Address<'a>>,
-    /// When.
+    /// When it came, which is not the time of the attempt.
     pub now: Now,
 }
 
@@ -155,6 +152,7 @@ impl fmt::Display for Token<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{ADDRESS_BYTES_MAX, LOCAL_PART_BYTES_MAX};
 
     fn date(seconds: i64, zone_minutes: i16) -> String {
         let mut out = String::new();
@@ -234,8 +232,7 @@ mod tests {
     #[test]
     fn received_fields_are_short_and_clean_whatever_the_peer_says() {
         let peer = ReceivedFrom::Tcp("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap());
-        let label = "d".repeat(63);
-        let longest = format!("{}@{label}.{label}.{}", "l".repeat(64), "d".repeat(61));
+        let longest = format!("{}@{}", "l".repeat(LOCAL_PART_BYTES_MAX), "d".repeat(61));
         for byte in 0..=255u8 {
             let helo = format!("{}x\r\nEvil: é", char::from(byte)).repeat(50);
             let longest = Address::parse(longest.as_bytes()).ok();
@@ -243,10 +240,31 @@ mod tests {
             let field = received(&helo, peer, longest);
             assert!(field.len() <= 1024);
             assert!(field.bytes().all(|byte| matches!(byte, b'\r' | b'\n' | b'\t' | b' '..=b'~')));
-            assert_eq!(field.matches('\n').count(), usize::from(RECEIVED_LINES));
-            assert_eq!(field.matches("\r\n\t").count(), usize::from(RECEIVED_LINES) - 1);
+            assert_eq!(field.matches('\n').count(), 3);
+            assert_eq!(field.matches("\r\n\t").count(), 2);
             assert_eq!(field.matches(['(', ')', ';']).count(), 3);
         }
+    }
+
+    #[test]
+    fn all_stamps_together_are_short() {
+        let host = "h".repeat(300);
+        let longest = format!("{}@{}", "l".repeat(LOCAL_PART_BYTES_MAX), "d".repeat(61));
+        let recipient = Address::parse(longest.as_bytes()).ok();
+        assert_eq!(recipient.map(|address| address.as_str().len()), Some(ADDRESS_BYTES_MAX));
+        let peer = ReceivedFrom::Tcp("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap());
+        let unix = UnixTime { seconds: 880_127_706, trusted: true };
+        let now = Now { unix, zone_minutes: -360, ..Now::default() };
+        let (by, protocol, id) = (&host[..], "UTF8SMTPSA", u64::MAX);
+        let mut out = String::new();
+        let received = Received { helo: &host, peer, by, protocol, id, recipient, now };
+        write_received(&mut out, &received).unwrap();
+        out.push_str("Date: ");
+        write_date(&mut out, unix, -360).unwrap();
+        out.push_str("\r\nMessage-ID: ");
+        write_message_id(&mut out, id, u64::MAX, &host).unwrap();
+        out.push_str(&format!("\r\nFrom: {longest}\r\n"));
+        assert!(out.len() <= 1536, "{}", out.len());
     }
 
     #[test]
