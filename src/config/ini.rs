@@ -19,6 +19,8 @@ pub(super) const LINE_BYTES_MAX: usize = 4096;
 pub(super) enum Line<'a> {
     /// `[kind name]`; the name may be missing.
     Section { kind: &'a str, name: &'a str },
+    /// Begins like a section and is none; whose keys follow, nobody knows.
+    BadSection,
     /// `key = value`; neither is empty.
     Pair { key: &'a str, value: &'a str },
 }
@@ -42,22 +44,15 @@ fn read(line: &[u8]) -> Result<Option<Line<'_>>, String> {
     let line = core::str::from_utf8(line).map_err(|_| "the line is not UTF-8 text")?.trim();
     match line.as_bytes().first() {
         None | Some(b'#' | b';') => Ok(None),
-        Some(b'[') => read_section(line).map(Some),
+        Some(b'[') => Ok(Some(read_section(line).unwrap_or(Line::BadSection))),
         Some(_) => read_pair(line).map(Some),
     }
 }
 
-fn read_section(line: &str) -> Result<Line<'_>, String> {
-    let inside = without_comment(line)
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .ok_or("a section ends with ']': expected a line like [relay office]")?
-        .trim();
+fn read_section(line: &str) -> Option<Line<'_>> {
+    let inside = without_comment(line).strip_prefix('[')?.strip_suffix(']')?.trim();
     let (kind, name) = inside.split_once(char::is_whitespace).unwrap_or((inside, ""));
-    if kind.is_empty() {
-        return Err("a section needs a name: expected a line like [relay office]".into());
-    }
-    Ok(Line::Section { kind, name: name.trim() })
+    (!kind.is_empty()).then_some(Line::Section { kind, name: name.trim() })
 }
 
 fn read_pair(line: &str) -> Result<Line<'_>, String> {
@@ -133,6 +128,9 @@ mod tests {
             for text in [[b'a', byte, b'=', b'b'], [b'[', b'a', byte, b']'], [byte, 0, byte, 1]] {
                 lines(&text).for_each(drop);
             }
+        }
+        for bad in ["[", "[]", "[ ]", "[relay a", "[relay a] b"] {
+            assert_eq!(only(bad), Ok(Line::BadSection), "{bad}");
         }
         assert!(only("a\0 = b").is_err());
         assert!(lines(b"a = \xff").next().unwrap().1.is_err());

@@ -5,7 +5,7 @@
 //! may be slow and may allocate.
 
 /// What people bring along from other mail systems.
-const FOREIGN: [(&str, &str); 12] = [
+const FOREIGN: [(&str, &str); 16] = [
     ("mailhub", "relay"),
     ("smarthost", "relay"),
     ("relayhost", "relay"),
@@ -18,6 +18,10 @@ const FOREIGN: [(&str, &str); 12] = [
     ("inet-interfaces", "listen"),
     ("queue-directory", "spool"),
     ("message-size-limit", "message-size"),
+    ("true", "yes"),
+    ("on", "yes"),
+    ("false", "no"),
+    ("off", "no"),
 ];
 
 /// The one of `known` that `word` most likely means, if any is near enough to be worth saying.

@@ -84,6 +84,10 @@ fn read_file(text: &[u8], draft: &mut Draft, faults: &mut Vec<Fault>) {
     for (line, read) in ini::lines(text) {
         let done = match read {
             Ok(Line::Section { kind, name }) => place.enter(kind, name, line, draft),
+            Ok(Line::BadSection) => {
+                place.is_lost = true;
+                Err("a section is a line like [relay office], with nothing behind it".into())
+            }
             Ok(Line::Pair { .. }) if place.is_lost => Ok(()),
             Ok(Line::Pair { key, value }) => place.take(key, value, line, draft),
             Err(message) => Err(message),
@@ -140,9 +144,9 @@ impl<'a> Place<'a> {
         };
         if let Some((_, other, before)) = self.seen.iter().find(same) {
             return Err(if *other == key {
-                format!("{key}: is there already, line {before}")
+                format!("{key} is there already, line {before}")
             } else {
-                format!("{key}: excludes {other}, line {before}")
+                format!("{key} excludes {other}, line {before}")
             });
         }
         self.seen.push((self.number, key, line));
@@ -156,9 +160,13 @@ fn section(kind: &str) -> Result<Section, String> {
         let known = || Section::NAMED.into_iter().map(Section::kind);
         let near = nearest(kind, known())
             .and_then(|near| Section::NAMED.into_iter().find(|section| section.kind() == near));
-        let near = near.map_or(String::new(), |s| format!("; did you mean '{}'?", s.heading()));
-        let all: Vec<&str> = Section::NAMED.into_iter().map(Section::heading).collect();
-        format!("unknown section '{kind}'{near}; there are {}", all.join(", "))
+        match near {
+            Some(near) => format!("unknown section '{kind}'; did you mean '{}'?", near.heading()),
+            None => {
+                let all: Vec<&str> = Section::NAMED.into_iter().map(Section::heading).collect();
+                format!("unknown section '{kind}'; there are {}", all.join(", "))
+            }
+        }
     })
 }
 
@@ -167,14 +175,14 @@ fn unknown_key(key: &str, section: Section, first_section: u32) -> String {
     let home = all().find(|other| keys(*other).any(|row| row.name == key));
     match home {
         Some(Section::Global) => format!(
-            "{key}: does not belong in {}; move it above the first section, line {first_section}",
+            "{key} does not belong in {}; move it above the first section, line {first_section}",
             section.heading()
         ),
         Some(home) if section == Section::Global => {
-            format!("{key}: belongs in a section {}", home.heading())
+            format!("{key} belongs in a section {}", home.heading())
         }
         Some(home) => format!(
-            "{key}: does not belong in {}; it belongs in {}",
+            "{key} does not belong in {}; it belongs in {}",
             section.heading(),
             home.heading()
         ),

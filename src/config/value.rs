@@ -4,7 +4,7 @@
 //! what stands there, says what was expected and, where one mistake is common, what to write. The
 //! `write_*` functions are the way back and give what the readers read.
 
-use super::nearest::hint;
+use super::nearest::{hint, nearest};
 use super::{Listen, Pattern};
 use crate::limits;
 use crate::mail::address::Address;
@@ -185,10 +185,7 @@ const PLAIN: &str = "write smtp:// to send in clear text on a network you trust"
 /// A relay's URL, `smtp://host[:port]`: its host, without the brackets of a literal, and its port.
 pub(super) fn url(text: &str) -> Result<(String, u16), String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        // No scheme is starttls on a build that has it: clear text is never sent unasked.
-        return Err(format!(
-            "'{text}' has no scheme, which would mean starttls://, and this build has no TLS; {PLAIN}"
-        ));
+        return Err(without_scheme(text));
     };
     match scheme {
         "smtp" => {}
@@ -197,14 +194,41 @@ pub(super) fn url(text: &str) -> Result<(String, u16), String> {
         }
         "lmtp" => return Err("'lmtp://': this build speaks no LMTP; expected smtp://".into()),
         _ => {
-            let near = hint(scheme, ["smtp", "smtps", "starttls"].into_iter());
-            return Err(format!("'{scheme}://' is no scheme for mail{near}; expected smtp://"));
+            let known = ["smtp://", "smtps://", "starttls://"];
+            let scheme = format!("{scheme}://");
+            let cure = match nearest(&scheme, known.into_iter()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => "expected smtp://".into(),
+            };
+            return Err(format!("'{scheme}' is no scheme for mail; {cure}"));
         }
     }
     if let Some((user, host)) = rest.rsplit_once('@') {
         return Err(format!("this build cannot log in: write smtp://{host}, without '{user}@'"));
     }
     host_and_port(text, rest)
+}
+
+/// What is wrong with a relay that is no URL.
+fn without_scheme(text: &str) -> String {
+    let near = hint(text, ["hold"].into_iter());
+    if let Some(name) = text.strip_prefix("relay ") {
+        return format!(
+            "'{text}' belongs in a [route …]; or write [relay default] for [relay {name}]"
+        );
+    }
+    if !near.is_empty() || !is_host_and_port(text) {
+        return format!("'{text}' is not one of smtp://HOST[:PORT], maildir:/PATH, hold{near}");
+    }
+    // No scheme is starttls on a build that has it: clear text is never sent unasked.
+    format!(
+        "'{text}' has no scheme, which would mean starttls://, and this build has no TLS; {PLAIN}"
+    )
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "25"));
+    text != "mx" && is_host_name(host) && number(port).is_ok()
 }
 
 fn host_and_port(text: &str, rest: &str) -> Result<(String, u16), String> {

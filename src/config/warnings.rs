@@ -4,13 +4,14 @@
 
 use super::draft::is_wide;
 use super::value::{is_near, write_size};
-use super::{Config, Relay, Via};
+use super::{Config, Pattern, Relay, Via};
 use core::net::IpAddr;
 
 /// One sentence each.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    if config.via == Via::Hold {
+    let all_routed = config.routes.iter().any(|route| route.pattern == Pattern::Any);
+    if config.via == Via::Hold && !all_routed {
         found.push(
             "no relay: mail that no route matches is held in the queue; to send it on, add a line \
              like relay = smtp://mail.example.net"
