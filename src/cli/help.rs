@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// Prints the topic that `words` name, or the verbs.
 pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
     let text = match words.as_slice() {
-        [] => write(|out| flags::write_overview(out)),
+        [] => write(flags::write_overview),
         [topic] => tell(&topic.to_string_lossy()),
         _ => Err(Failure::usage("help takes one topic")),
     };
@@ -22,9 +22,9 @@ pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
 
 fn tell(topic: &str) -> Result<String, Failure> {
     match topic {
-        "keys" => write(|out| config::write_plain(out)),
-        "--markdown" => write(|out| config::write_markdown(out)),
-        "sendmail" => write(|out| flags::write_sendmail(out)),
+        "keys" => write(config::write_plain),
+        "--markdown" => write(config::write_markdown),
+        "sendmail" => write(flags::write_sendmail),
         _ => match flags::VERBS.iter().find(|verb| verb.name == topic) {
             Some(verb) => write(|out| flags::write_verb(out, verb)),
             None => {

@@ -214,7 +214,8 @@ fn without_scheme(text: &str) -> String {
     let near = hint(text, ["hold"].into_iter());
     if let Some(name) = text.strip_prefix("relay ") {
         return format!(
-            "'{text}' belongs in a [route …]; or write [relay default] for [relay {name}]"
+            "'{text}' belongs in a [route …]; to make it the relay for all mail, \
+             rename [relay {name}] to [relay default] and leave this line out"
         );
     }
     if !near.is_empty() || !is_host_and_port(text) {
