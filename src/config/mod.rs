@@ -218,13 +218,13 @@ pub struct Fault {
 
 impl Config {
     /// Whether `address` is a user of this machine: no domain, or one of its own names.
-    pub fn is_local(&self, address: &Address<'_>) -> bool {
+    pub fn is_local(&self, address: Address<'_>) -> bool {
         let own = [self.hostname.as_str(), "localhost", "localhost.localdomain"];
         address.domain().is_none() || own.iter().any(|name| address.domain_is(name))
     }
 
     /// Where a recipient's mail goes: by the first route that matches, else [`Config::via`].
-    pub fn route(&self, address: &Address<'_>) -> &Via {
+    pub fn route(&self, address: Address<'_>) -> &Via {
         let is_local = self.is_local(address);
         let found = self.routes.iter().find(|route| route.pattern.holds(address, is_local));
         found.map_or(&self.via, |route| &route.via)
@@ -249,7 +249,7 @@ impl Config {
 
 impl Pattern {
     /// Whether `address`, which is local or not, is one of these.
-    fn holds(&self, address: &Address<'_>, is_local: bool) -> bool {
+    fn holds(&self, address: Address<'_>, is_local: bool) -> bool {
         match self {
             Pattern::Any => true,
             Pattern::Local => is_local,
@@ -322,19 +322,19 @@ mod tests {
             ("root", Via::Hold),
             ("root@localhost", Via::Hold),
         ] {
-            assert_eq!(*config.route(&address(to)), via, "{to}");
+            assert_eq!(*config.route(address(to)), via, "{to}");
         }
         // pi.example.net is local, but an earlier route names it.
-        assert_eq!(*config.route(&address("root@pi.example.net")), Via::Discard);
+        assert_eq!(*config.route(address("root@pi.example.net")), Via::Discard);
     }
 
     #[test]
     fn local_users() {
         let config = config("");
         for local in ["root", "root@PI.example.net", "a@localhost", "a@localhost.localdomain"] {
-            assert!(config.is_local(&address(local)), "{local}");
+            assert!(config.is_local(address(local)), "{local}");
         }
-        assert!(!config.is_local(&address("root@example.net")));
+        assert!(!config.is_local(address("root@example.net")));
     }
 
     #[test]
