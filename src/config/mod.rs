@@ -1,1 +1,400 @@
-//! To be written.
+//! The configuration: what the file says, parsed once into types that cannot lie.
+//!
+//! Pure: text and facts about the host in, a [`Config`] or every fault out. Reading the file,
+//! asking the system for its name and printing faults is `cli::configuration`'s part.
+//!
+//! Start at `table`, the one table of keys, which also prints the manual; `ini` splits lines,
+//! `parse` walks them through the table into a `draft`, `value` reads single values, `effective`
+//! writes a `Config` back as a file, `warnings` says what is allowed but deserves a thought.
+//!
+//! Invariants: every `Via::Relay` is an index into `relays`; every path is absolute; every name,
+//! address and number has passed its key's floor and ceiling; `clients` always says something
+//! about loopback.
+
+mod draft;
+mod effective;
+mod ini;
+mod nearest;
+mod parse;
+mod table;
+mod value;
+mod warnings;
+
+pub use effective::write_effective;
+pub use ini::FILE_BYTES_MAX;
+pub use nearest::{hint, nearest};
+pub use parse::{ENVIRONMENT_PREFIX, embedded, parse, parse_with_environment};
+pub use table::{key_names, write_markdown, write_plain};
+pub use warnings::warnings;
+
+use crate::mail::address::Address;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// Everything that can be configured, in effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// This machine's name in greetings, EHLO and Received.
+    pub hostname: String,
+    /// Where mail comes in; empty: only through the submit socket and the drop directory.
+    pub listen: Vec<Listen>,
+    /// Next hops by number; the one of the key `relay` is named `default`.
+    pub relays: Vec<Relay>,
+    /// Where mail goes that no route matches: the key `relay`, else held.
+    pub via: Via,
+    /// Per destination; the first match counts.
+    pub routes: Vec<Route>,
+    /// Who may do what; the longest prefix counts.
+    pub clients: Vec<ClientRange>,
+    /// Who gets the mail of local users, or of everyone.
+    pub to: Option<To>,
+    /// The envelope sender of everything that is sent on.
+    pub from: Option<String>,
+    /// The directory of the queue image and the drop directory.
+    pub spool: String,
+    /// The directory of the submit and control sockets.
+    pub run: String,
+    /// Bytes of the queue image; none: chosen from what is free when it is made.
+    pub spool_size: Option<u64>,
+    /// Bytes of the largest message taken.
+    pub message_size: u64,
+    /// Receiving slots.
+    pub sessions: u16,
+    /// Sending slots.
+    pub senders: u16,
+    /// Recipients of one message.
+    pub recipients: u8,
+    /// Received fields beyond which a message goes in circles.
+    pub hops: u8,
+    /// How long a peer may take for a command.
+    pub command_timeout: Duration,
+    /// How long a peer may send nothing inside DATA.
+    pub data_timeout: Duration,
+    /// How long a connection to a next hop may take.
+    pub connect_timeout: Duration,
+    /// How long a next hop may take for a reply.
+    pub reply_timeout: Duration,
+    /// Steps between attempts; the last repeats. Never empty.
+    pub retry: Vec<Duration>,
+    /// How long, in running time, delivery is tried.
+    pub expire: Duration,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where mail comes in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// A TCP address.
+    Address(SocketAddr),
+    /// Every address of a network interface, and nothing else.
+    Interface {
+        /// The interface, such as `br-lan`.
+        name: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(String),
+}
+
+/// A next hop, spoken to by plain SMTP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Relay {
+    /// What routes and the log call it.
+    pub name: String,
+    /// A domain name or an address literal without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// What becomes of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// Sent to the relay of that number in [`Config::relays`].
+    Relay(u16),
+    /// Delivered into the Maildir at that path.
+    Maildir(String),
+    /// Kept in the queue.
+    Hold,
+    /// Thrown away.
+    Discard,
+}
+
+/// One `[route PATTERN]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Which recipients.
+    pub pattern: Pattern,
+    /// Where to.
+    pub via: Via,
+}
+
+/// Which recipients a route is for. Compared without case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    /// `*`: all.
+    Any,
+    /// `@`: local users.
+    Local,
+    /// `example.net`: everyone there, but not in subdomains.
+    Domain(String),
+    /// `*.example.net`, kept without the `*.`: everyone in its subdomains.
+    Subdomains(String),
+    /// `user@example.net`: one address.
+    Address(String),
+}
+
+/// The key `to` or `to!`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct To {
+    /// Who gets it.
+    pub address: String,
+    /// `to!`: every recipient is replaced, not just local users.
+    pub everyone: bool,
+}
+
+/// What `[clients RANGE]` says of one network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientRange {
+    /// The network's address, no bit set beyond the prefix.
+    pub network: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+    /// May send mail to anyone.
+    pub relay: bool,
+    /// Its own, lower limit of a message's bytes.
+    pub size: Option<u64>,
+    /// Its own, lower limit of recipients.
+    pub recipients: Option<u8>,
+}
+
+/// What one client may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientPolicy {
+    /// May send mail to anyone.
+    pub relay: bool,
+    /// Bytes of its largest message, if less than [`Config::message_size`].
+    pub size: Option<u64>,
+    /// Recipients of a message of its, if fewer than [`Config::recipients`].
+    pub recipients: Option<u8>,
+}
+
+/// The least weighty event that is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Log {
+    /// What needs somebody.
+    Error,
+    /// And what is odd.
+    Warn,
+    /// And every message's way.
+    Info,
+    /// And every step of it.
+    Debug,
+}
+
+/// Facts about the machine and the caller that defaults depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// The system's own name.
+    pub hostname: &'a str,
+    /// Where everything lies when there is no configuration file. Absolute.
+    pub home: &'a str,
+    /// There is no configuration file: loopback:2525, and everything under `home`.
+    pub is_embedded: bool,
+    /// The run directory where a file does not name one; none: the spool directory.
+    pub run: Option<&'a str>,
+}
+
+/// Something wrong in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The line, from 1; 0: the environment, and the message names the variable.
+    pub line: u32,
+    /// What is wrong, what was expected, and the nearest that is valid.
+    pub message: String,
+}
+
+impl Config {
+    /// Whether `address` is a user of this machine: no domain, or one of its own names.
+    pub fn is_local(&self, address: Address<'_>) -> bool {
+        let own = [self.hostname.as_str(), "localhost", "localhost.localdomain"];
+        address.domain().is_none() || own.iter().any(|name| address.domain_is(name))
+    }
+
+    /// Where a recipient's mail goes: by the first route that matches, else [`Config::via`].
+    pub fn route(&self, address: Address<'_>) -> &Via {
+        let is_local = self.is_local(address);
+        let found = self.routes.iter().find(|route| route.pattern.holds(address, is_local));
+        found.map_or(&self.via, |route| &route.via)
+    }
+
+    /// What the client at `address` may do.
+    pub fn client(&self, address: IpAddr) -> ClientPolicy {
+        let address = address.to_canonical();
+        let found = self
+            .clients
+            .iter()
+            .filter(|range| range.holds(address))
+            .max_by_key(|range| range.prefix);
+        match found {
+            Some(range) => {
+                ClientPolicy { relay: range.relay, size: range.size, recipients: range.recipients }
+            }
+            None => ClientPolicy { relay: false, size: None, recipients: None },
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether `address`, which is local or not, is one of these.
+    fn holds(&self, address: Address<'_>, is_local: bool) -> bool {
+        match self {
+            Pattern::Any => true,
+            Pattern::Local => is_local,
+            Pattern::Domain(domain) => address.domain_is(domain),
+            Pattern::Subdomains(parent) => {
+                // At least one label and its dot before the parent.
+                let labels = address.domain().and_then(|domain| {
+                    let place = domain.len().checked_sub(parent.len())?;
+                    Some((domain.get(..place)?, domain.get(place..)?))
+                });
+                labels.is_some_and(|(labels, rest)| {
+                    labels.len() > 1 && labels.ends_with('.') && rest.eq_ignore_ascii_case(parent)
+                })
+            }
+            Pattern::Address(whole) => address.as_str().eq_ignore_ascii_case(whole),
+        }
+    }
+}
+
+impl ClientRange {
+    /// Whether `address`, not an IPv4-mapped one, lies in this network.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                let differs = network.to_bits() ^ address.to_bits();
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                let differs = network.to_bits() ^ address.to_bits();
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Host<'_> =
+        Host { hostname: "pi.example.net", home: "/home", is_embedded: false, run: None };
+
+    fn config(text: &str) -> Config {
+        parse(text.as_bytes(), &HOST).unwrap()
+    }
+
+    fn address(text: &str) -> Address<'_> {
+        Address::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_first_route_that_matches_counts() {
+        let config = config(
+            "relay = smtp://one\n\
+             [route Me@example.net]\nvia = maildir:/me\n\
+             [route example.net]\nvia = relay two\n\
+             [route *.example.net]\nvia = discard\n\
+             [route @]\nvia = hold\n\
+             [relay two]\nurl = smtp://two\n",
+        );
+        for (to, via) in [
+            ("me@EXAMPLE.net", Via::Maildir("/me".into())),
+            ("you@Example.Net", Via::Relay(1)),
+            ("you@a.b.example.net", Via::Discard),
+            ("you@badexample.net", Via::Relay(0)),
+            ("you@example.org", Via::Relay(0)),
+            ("root", Via::Hold),
+            ("root@localhost", Via::Hold),
+        ] {
+            assert_eq!(*config.route(address(to)), via, "{to}");
+        }
+        // pi.example.net is local, but an earlier route names it.
+        assert_eq!(*config.route(address("root@pi.example.net")), Via::Discard);
+    }
+
+    #[test]
+    fn local_users() {
+        let config = config("");
+        for local in ["root", "root@PI.example.net", "a@localhost", "a@localhost.localdomain"] {
+            assert!(config.is_local(address(local)), "{local}");
+        }
+        assert!(!config.is_local(address("root@example.net")));
+    }
+
+    #[test]
+    fn the_longest_range_of_clients_counts() {
+        let config = config(
+            "[clients lan]\nrelay = yes\n\
+             [clients 10.0.0.0/24]\nsize = 1M\n\
+             [clients 0.0.0.0/0]\nrecipients = 5\n",
+        );
+        let relays = |text: &str| config.client(text.parse().unwrap()).relay;
+        for yes in ["127.0.0.1", "127.9.9.9", "::1", "10.9.9.9", "fe80::1", "::ffff:192.168.0.1"] {
+            assert!(relays(yes), "{yes}");
+        }
+        for no in ["10.0.0.7", "8.8.8.8", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(!relays(no), "{no}");
+        }
+        let of = |text: &str| config.client(text.parse().unwrap());
+        assert_eq!(of("10.0.0.7").size, Some(1 << 20));
+        assert_eq!(of("8.8.8.8").recipients, Some(5));
+        assert_eq!(of("127.0.0.1").recipients, None);
+    }
+
+    #[test]
+    fn defaults() {
+        let config = config("");
+        assert_eq!(config.hostname, "pi.example.net");
+        assert_eq!(config.listen, [Listen::Address("127.0.0.1:25".parse().unwrap())]);
+        assert_eq!((config.via, config.sessions, config.senders), (Via::Hold, 16, 4));
+        assert_eq!((config.message_size, config.recipients), (10 << 20, 100));
+        assert_eq!(
+            (config.spool.as_str(), config.run.as_str()),
+            ("/var/spool/mote", "/var/spool/mote")
+        );
+        let config = embedded(&HOST);
+        assert_eq!(config.listen, [Listen::Address("127.0.0.1:2525".parse().unwrap())]);
+        assert_eq!(config.via, Via::Maildir("/home/Maildir".into()));
+        assert_eq!((config.spool.as_str(), config.run.as_str()), ("/home/spool", "/home/run"));
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let with = |text: &str, pairs: &[(String, String)]| {
+            parse_with_environment(text.as_bytes(), pairs, &HOST)
+        };
+        let pairs = [
+            pair("MOTE_RELAY__URL", "smtp://two:26"),
+            pair("MOTE_SPOOL_SIZE", "1M"),
+            pair("MOTE_CLIENTS__LAN__RELAY", "yes"),
+            pair("MOTE_HOPS", ""),
+        ];
+        let config = with("relay = smtp://one\nspool-size = 2M\n", &pairs).unwrap();
+        let two = Relay { name: "default".into(), host: "two".into(), port: 26 };
+        assert_eq!((config.relays.as_slice(), &config.via), ([two].as_slice(), &Via::Relay(0)));
+        assert_eq!(config.spool_size, Some(1 << 20));
+        assert!(config.client("10.1.1.1".parse().unwrap()).relay);
+        let hold = with("relay = smtp://one\n", &[pair("MOTE_RELAY", "hold")]).unwrap();
+        assert_eq!(hold.via, Via::Hold);
+        let faults = with("", &[pair("MOTE_LISTE", "off")]).unwrap_err();
+        let message = "MOTE_LISTE: there is no key 'liste'; did you mean 'listen'?".into();
+        assert_eq!(faults, [Fault { line: 0, message }]);
+    }
+}

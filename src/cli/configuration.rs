@@ -1,0 +1,137 @@
+//! The configuration as the commands get it: which file, what the machine is called, what is wrong.
+//!
+//! The file is the one of `-C`, else `/etc/mote.conf`; where there is none, the embedded default:
+//! loopback:2525 and everything under one home, which is `$MOTE_HOME`, else `/var/lib/mote` for
+//! root, else `$XDG_STATE_HOME/mote`, by default `~/.local/state/mote`. A file that is there but
+//! cannot be read is a fault, never the default. Variables `MOTE_…` go before the file.
+//!
+//! Not here: what anything in the file means ([`crate::config`]).
+
+use super::Context;
+use super::exit::{Exit, Failure, tell};
+use crate::config::{self, Config, Host};
+use crate::os::process;
+use std::env;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Where the configuration lies when nobody says.
+pub const SYSTEM_FILE: &str = "/etc/mote.conf";
+const SYSTEM_RUN: &str = "/run/mote";
+const ROOT_HOME: &str = "/var/lib/mote";
+/// Variables that say where things are, to programs without a configuration; not keys.
+const NOT_KEYS: [&str; 2] = ["MOTE_HOME", "MOTE_SOCKET"];
+
+/// A configuration, and where it comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// Its file; none: the embedded default.
+    pub file: Option<PathBuf>,
+}
+
+/// Lines, at least one, that say what is wrong, each with its file, and line where it has one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken(pub Vec<String>);
+
+/// The configuration for a verb. Of several faults, all but the last are told on stderr at once,
+/// and the last goes into the failure.
+pub fn load(context: &Context) -> Result<Config, Failure> {
+    match read(context) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(Broken(lines)) => {
+            let (last, before) = lines.split_last().map_or(("", &[][..]), |(l, b)| (l, b));
+            before.iter().for_each(|line| tell(context.program, line));
+            Err(Failure::new(Exit::CONFIG, last))
+        }
+    }
+}
+
+/// The configuration, or everything that is wrong with it.
+pub fn read(context: &Context) -> Result<Loaded, Broken> {
+    let path = context.config.as_deref();
+    let text = match read_file(path.unwrap_or(Path::new(SYSTEM_FILE))) {
+        Ok(text) => Some(text),
+        Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            let path = path.unwrap_or(Path::new(SYSTEM_FILE)).display();
+            return Err(Broken(vec![format!("{path}: cannot be read: {error}")]));
+        }
+    };
+    let home = home(context.trust_home);
+    if text.is_none() && home.is_none() {
+        let line = "this user has no home directory: set MOTE_HOME, or name a file with -C";
+        return Err(Broken(vec![line.into()]));
+    }
+    let run = run_directory();
+    let host = Host {
+        hostname: &process::hostname(),
+        home: home.as_deref().unwrap_or_default(),
+        is_embedded: text.is_none(),
+        run: run.as_deref(),
+    };
+    let file = text.is_some().then(|| path.unwrap_or(Path::new(SYSTEM_FILE)).to_path_buf());
+    let pairs = if context.trust_home { variables() } else { Vec::new() };
+    match config::parse_with_environment(&text.unwrap_or_default(), &pairs, &host) {
+        Ok(config) => Ok(Loaded { config, file }),
+        Err(faults) => {
+            let name = file.unwrap_or_default();
+            let line = |fault: &config::Fault| match fault.line {
+                0 => format!("environment: {}", fault.message),
+                line => format!("{}:{line}: {}", name.display(), fault.message),
+            };
+            Err(Broken(faults.iter().map(line).collect()))
+        }
+    }
+}
+
+/// The file's bytes; of one that is too large, enough for the parser to refuse it.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let most = config::FILE_BYTES_MAX as u64 + 1;
+    File::open(path)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Where everything lies without a file, as an absolute path; none: this user has no home.
+fn home(trust_home: bool) -> Option<String> {
+    let variable = |name| env::var_os(name).map(PathBuf::from).filter(|path| path != Path::new(""));
+    let home = match variable("MOTE_HOME").filter(|_| trust_home) {
+        Some(named) => named,
+        None if process::user_id() == 0 => ROOT_HOME.into(),
+        None => {
+            let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+            state.or_else(|| Some(user_home(variable("HOME"))?.join(".local/state")))?.join("mote")
+        }
+    };
+    // The working directory may be gone; then a relative name has no absolute one.
+    std::path::absolute(home).ok()?.into_os_string().into_string().ok()
+}
+
+fn user_home(variable: Option<PathBuf>) -> Option<PathBuf> {
+    let listed = || process::user_by_id(process::user_id()).map(|user| PathBuf::from(user.home));
+    variable.or_else(listed).filter(|home| home.is_absolute())
+}
+
+/// The run directory for a file that names none; none: the spool directory.
+fn run_directory() -> Option<String> {
+    if process::user_id() == 0 {
+        return Some(SYSTEM_RUN.into());
+    }
+    let runtime = env::var("XDG_RUNTIME_DIR").ok().filter(|path| path.starts_with('/'))?;
+    Some(format!("{runtime}/mote"))
+}
+
+/// The variables that are settings.
+fn variables() -> Vec<(String, String)> {
+    let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+    let mut pairs: Vec<(String, String)> = env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .filter(|(name, _)| name.starts_with(config::ENVIRONMENT_PREFIX))
+        .filter(|(name, _)| !NOT_KEYS.contains(&name.as_str()))
+        .collect();
+    pairs.sort();
+    pairs
+}

@@ -1,0 +1,551 @@
+//! A configuration that is being filled in, one value at a time, and closed at the end.
+//!
+//! Not here: where values come from (`parse`). Sections name each other before they are read, so
+//! a route's relay is looked up only by [`Draft::finish`]; what is missing or contradicts itself is
+//! found there too, with the line to change.
+
+use super::nearest::hint;
+use super::table::{KEYS, Key, Kind, Section};
+use super::value;
+use super::{ClientRange, Config, Fault, Host, Listen, Log, Relay, Route, To, Via};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+/// The name of the relay that the key `relay` makes.
+pub(super) const DEFAULT_RELAY: &str = "default";
+/// Steps of `retry`.
+const RETRY_STEPS_MAX: usize = 32;
+/// `[relay NAME]` sections; their number is kept in 16 bits.
+const SECTIONS_MAX: usize = 1000;
+
+/// A value as it was given for a key.
+pub(super) struct Given<'a> {
+    /// The row of the table.
+    pub(super) key: &'static Key,
+    /// The value's text.
+    pub(super) text: &'a str,
+    /// Its line; 0: the environment, or a default.
+    pub(super) line: u32,
+}
+
+/// The configuration so far.
+pub(super) struct Draft {
+    pub(super) config: Config,
+    /// `relay`, where it is not a URL; that one is a relay named default.
+    via: Option<Via>,
+    relays: Vec<RelayDraft>,
+    routes: Vec<RouteDraft>,
+    clients: Vec<ClientsDraft>,
+    /// The section, of its kind, that keys now go to.
+    current: usize,
+}
+
+struct RelayDraft {
+    name: String,
+    line: u32,
+    url: Option<(String, u16)>,
+}
+
+struct RouteDraft {
+    name: String,
+    line: u32,
+    pattern: super::Pattern,
+    via: Option<(ViaDraft, u32)>,
+}
+
+enum ViaDraft {
+    Relay(String),
+    Settled(Via),
+}
+
+struct ClientsDraft {
+    name: String,
+    line: u32,
+    networks: Vec<(IpAddr, u8)>,
+    relay: Option<(Permission, u32)>,
+    size: Option<(u64, u32)>,
+    recipients: Option<(u8, u32)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    No,
+    Yes,
+    Everyone,
+}
+
+impl Draft {
+    /// Every default in place.
+    pub(super) fn new(host: &Host<'_>) -> Draft {
+        let mut draft = Draft {
+            config: machine_defaults(host),
+            via: host.is_embedded.then(|| Via::Maildir(format!("{}/Maildir", host.home))),
+            relays: Vec::new(),
+            routes: Vec::new(),
+            clients: Vec::new(),
+            current: 0,
+        };
+        for key in KEYS.iter().filter(|key| key.section == Section::Global) {
+            if !key.default.is_empty() && !key.default_is_words() {
+                let taken = (key.set)(&mut draft, &Given { key, text: key.default, line: 0 });
+                debug_assert_eq!(taken, Ok(()), "default of {}", key.name);
+            }
+        }
+        draft
+    }
+
+    /// Makes the section of that kind and name the one that keys go to. The number is the line
+    /// where it began before, if it did.
+    pub(super) fn enter(
+        &mut self,
+        section: Section,
+        name: &str,
+        line: u32,
+    ) -> Result<Option<u32>, String> {
+        let (known, count): (Option<(usize, u32)>, usize) = match section {
+            Section::Global => return Ok(None),
+            Section::Relay => (
+                find(self.relays.iter().map(|relay| (&relay.name, relay.line)), name),
+                self.relays.len(),
+            ),
+            Section::Route => (
+                find(self.routes.iter().map(|route| (&route.name, route.line)), name),
+                self.routes.len(),
+            ),
+            Section::Clients => (
+                find(self.clients.iter().map(|range| (&range.name, range.line)), name),
+                self.clients.len(),
+            ),
+        };
+        if let Some((place, before)) = known {
+            self.current = place;
+            return Ok(Some(before));
+        }
+        if count >= SECTIONS_MAX {
+            return Err(format!("more than {SECTIONS_MAX} sections of one kind"));
+        }
+        match section {
+            Section::Global => {}
+            Section::Relay => self.relays.push(new_relay(name, line)?),
+            Section::Route => self.routes.push(RouteDraft {
+                name: name.into(),
+                line,
+                pattern: value::pattern(name)?,
+                via: None,
+            }),
+            Section::Clients => self.clients.push(self.new_clients(name, line)?),
+        }
+        self.current = count;
+        Ok(None)
+    }
+
+    fn new_clients(&self, name: &str, line: u32) -> Result<ClientsDraft, String> {
+        let networks = value::range(name)?;
+        for (network, prefix) in &networks {
+            let before =
+                self.clients.iter().find(|range| range.networks.contains(&(*network, *prefix)));
+            if let Some(before) = before {
+                let (name, line) = (&before.name, before.line);
+                return Err(format!(
+                    "{network}/{prefix} is already in [clients {name}], line {line}"
+                ));
+            }
+        }
+        let name = name.into();
+        Ok(ClientsDraft { name, line, networks, relay: None, size: None, recipients: None })
+    }
+
+    /// The key `relay`.
+    pub(super) fn set_relay(&mut self, given: &Given<'_>) -> Result<(), String> {
+        match settled_via(given.text)? {
+            Some(Via::Discard) => {
+                return Err("'discard' would lose all mail; discard belongs in a [route …]".into());
+            }
+            Some(via) => self.via = Some(via),
+            None => {
+                let read = value::url(given.text);
+                // A relay with a bad URL is still there for the routes that name it.
+                let url = read.clone().unwrap_or_default();
+                match self.relays.iter_mut().find(|relay| relay.name == DEFAULT_RELAY) {
+                    Some(relay) => relay.url = Some(url),
+                    None => self.relays.push(RelayDraft {
+                        name: DEFAULT_RELAY.into(),
+                        line: given.line,
+                        url: Some(url),
+                    }),
+                }
+                self.via = None;
+                read?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `to` and `to!`.
+    pub(super) fn set_to(&mut self, given: &Given<'_>, everyone: bool) -> Result<(), String> {
+        self.config.to = Some(To { address: given.address()?, everyone });
+        Ok(())
+    }
+
+    /// `url` of the current relay.
+    pub(super) fn set_url(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let read = value::url(given.text);
+        if let Some(relay) = self.relays.get_mut(self.current) {
+            relay.url = Some(read.clone().unwrap_or_default());
+            // In the environment this is the shorter way to say relay = URL.
+            if relay.name == DEFAULT_RELAY && given.line == 0 {
+                self.via = None;
+            }
+        }
+        read.map(drop)
+    }
+
+    /// `via` of the current route.
+    pub(super) fn set_via(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let read = read_via(given);
+        if let Some(route) = self.routes.get_mut(self.current) {
+            let (via, done) = match read {
+                Ok(via) => (via, Ok(())),
+                Err(why) => (ViaDraft::Settled(Via::Hold), Err(why)),
+            };
+            route.via = Some((via, given.line));
+            return done;
+        }
+        Ok(())
+    }
+
+    /// `relay` of the current clients.
+    pub(super) fn set_client_relay(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let permission = match given.word()? {
+            "yes" => Permission::Yes,
+            "everyone" => Permission::Everyone,
+            _ => Permission::No,
+        };
+        if let Some(range) = self.clients.get_mut(self.current) {
+            range.relay = Some((permission, given.line));
+        }
+        Ok(())
+    }
+
+    /// `size` of the current clients.
+    pub(super) fn set_client_size(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let size = given.size()?;
+        if let Some(range) = self.clients.get_mut(self.current) {
+            range.size = Some((size, given.line));
+        }
+        Ok(())
+    }
+
+    /// `recipients` of the current clients.
+    pub(super) fn set_client_recipients(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let recipients = given.small()?;
+        if let Some(range) = self.clients.get_mut(self.current) {
+            range.recipients = Some((recipients, given.line));
+        }
+        Ok(())
+    }
+
+    /// The configuration, with what only shows in the whole written to `faults`.
+    pub(super) fn finish(mut self, faults: &mut Vec<Fault>) -> Config {
+        if self.config.run.is_empty() {
+            self.config.run.clone_from(&self.config.spool);
+        }
+        self.finish_relays(faults);
+        self.finish_routes(faults);
+        self.finish_clients(faults);
+        self.config
+    }
+
+    fn finish_relays(&mut self, faults: &mut Vec<Fault>) {
+        for relay in &self.relays {
+            let (host, port) = relay.url.clone().unwrap_or_else(|| {
+                let message = format!(
+                    "[relay {}] has no url; add a line like url = smtp://mail.example.net",
+                    relay.name
+                );
+                faults.push(Fault { line: relay.line, message });
+                (String::new(), 0)
+            });
+            self.config.relays.push(Relay { name: relay.name.clone(), host, port });
+        }
+        let default = self.relay_number(DEFAULT_RELAY).map(Via::Relay);
+        self.config.via = self.via.take().or(default).unwrap_or(Via::Hold);
+    }
+
+    fn relay_number(&self, name: &str) -> Option<u16> {
+        (0..).zip(&self.relays).find(|(_, relay)| relay.name == name).map(|(number, _)| number)
+    }
+
+    fn finish_routes(&mut self, faults: &mut Vec<Fault>) {
+        for route in core::mem::take(&mut self.routes) {
+            let via = match route.via {
+                Some((ViaDraft::Settled(via), _)) => via,
+                Some((ViaDraft::Relay(name), line)) => match self.relay_number(&name) {
+                    Some(number) => Via::Relay(number),
+                    None => {
+                        let near = hint(&name, self.relays.iter().map(|relay| &*relay.name));
+                        let message = format!("via: there is no [relay {name}]{near}");
+                        faults.push(Fault { line, message });
+                        Via::Hold
+                    }
+                },
+                None => {
+                    let message = format!(
+                        "[route {}] has no via; add a line like via = relay NAME or via = hold",
+                        route.name
+                    );
+                    faults.push(Fault { line: route.line, message });
+                    Via::Hold
+                }
+            };
+            self.config.routes.push(Route { pattern: route.pattern, via });
+        }
+    }
+
+    fn finish_clients(&mut self, faults: &mut Vec<Fault>) {
+        for range in core::mem::take(&mut self.clients) {
+            self.check_clients(&range, faults);
+            for (network, prefix) in range.networks {
+                let relay = match range.relay {
+                    Some((permission, _)) => permission != Permission::No,
+                    None => network.is_loopback(),
+                };
+                self.config.clients.push(ClientRange {
+                    network,
+                    prefix,
+                    relay,
+                    size: range.size.map(|(size, _)| size),
+                    recipients: range.recipients.map(|(recipients, _)| recipients),
+                });
+            }
+        }
+        for (network, prefix) in LOOPBACK {
+            let range = ClientRange { network, prefix, relay: true, size: None, recipients: None };
+            let same = |other: &ClientRange| (other.network, other.prefix) == (network, prefix);
+            if !self.config.clients.iter().any(same) {
+                self.config.clients.push(range);
+            }
+        }
+    }
+
+    fn check_clients(&self, range: &ClientsDraft, faults: &mut Vec<Fault>) {
+        // Nobody becomes an open relay by a slip of the hand.
+        let wide = |(network, prefix): &(IpAddr, u8)| is_wide(*network, *prefix);
+        match range.relay {
+            Some((Permission::Yes, line)) if range.networks.iter().any(wide) => {
+                let message = format!(
+                    "relay: [clients {}] is much of the Internet, and this would be an open relay; \
+                     if that is meant, write relay = everyone",
+                    range.name
+                );
+                faults.push(Fault { line, message });
+            }
+            _ => {}
+        }
+        let (size_max, recipients_max) = (self.config.message_size, self.config.recipients);
+        if let Some((size, line)) = range.size.filter(|(size, _)| *size > size_max) {
+            let (size, most) = (value::write_size(size), value::write_size(size_max));
+            let message = format!("size: {size} is more than message-size, which is {most}");
+            faults.push(Fault { line, message });
+        }
+        if let Some((count, line)) = range.recipients.filter(|(n, _)| *n > recipients_max) {
+            let message = format!(
+                "recipients: {count} is more than recipients above all sections, which is \
+                 {recipients_max}"
+            );
+            faults.push(Fault { line, message });
+        }
+    }
+}
+
+/// Whether a range is much of the Internet: a short prefix, and not private. Whoever lets such a
+/// range relay must say so in a word of its own: nobody becomes an open relay by a slip.
+pub(super) fn is_wide(network: IpAddr, prefix: u8) -> bool {
+    let floor = if network.is_ipv4() { 8 } else { 16 };
+    prefix < floor && !value::is_in_lan(network, prefix)
+}
+
+const LOOPBACK: [(IpAddr, u8); 2] =
+    [(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
+
+/// What no table can hold because it depends on the machine; the rest is overwritten from there.
+fn machine_defaults(host: &Host<'_>) -> Config {
+    let under_home = |name: &str| format!("{}/{name}", host.home);
+    let embedded = host.is_embedded;
+    let port = if embedded { 2525 } else { 25 };
+    let hostname = if value::is_host_name(host.hostname) { host.hostname } else { "localhost" };
+    Config {
+        hostname: hostname.into(),
+        listen: vec![Listen::Address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))],
+        relays: Vec::new(),
+        via: Via::Hold,
+        routes: Vec::new(),
+        clients: Vec::new(),
+        to: None,
+        from: None,
+        spool: if embedded { under_home("spool") } else { "/var/spool/mote".into() },
+        run: if embedded { under_home("run") } else { host.run.unwrap_or_default().into() },
+        spool_size: None,
+        message_size: 0,
+        sessions: 0,
+        senders: 0,
+        recipients: 0,
+        hops: 0,
+        command_timeout: Duration::ZERO,
+        data_timeout: Duration::ZERO,
+        connect_timeout: Duration::ZERO,
+        reply_timeout: Duration::ZERO,
+        retry: Vec::new(),
+        expire: Duration::ZERO,
+        log: Log::Info,
+    }
+}
+
+fn find<'a>(named: impl Iterator<Item = (&'a String, u32)>, name: &str) -> Option<(usize, u32)> {
+    named.enumerate().find(|(_, (known, _))| *known == name).map(|(place, (_, line))| (place, line))
+}
+
+fn new_relay(name: &str, line: u32) -> Result<RelayDraft, String> {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.len() > 32 || !name.bytes().all(inside) {
+        return Err(format!(
+            "'{name}' is no name for a relay; expected up to 32 letters, digits, '-', '_' or '.'"
+        ));
+    }
+    Ok(RelayDraft { name: name.into(), line, url: None })
+}
+
+fn read_via(given: &Given<'_>) -> Result<ViaDraft, String> {
+    let text = given.text;
+    if let Some(("relay", name)) = text.split_once(char::is_whitespace) {
+        return Ok(ViaDraft::Relay(name.trim().into()));
+    }
+    let settled = settled_via(text)?.ok_or_else(|| {
+        if text.contains("://") {
+            return format!(
+                "'{text}' is a URL; give it to a [relay NAME] and write via = relay NAME here"
+            );
+        }
+        let near = hint(text, ["hold", "discard"].into_iter());
+        format!("'{text}' is not one of {}{near}", given.key.kind)
+    })?;
+    Ok(ViaDraft::Settled(settled))
+}
+
+/// `maildir:/PATH`, `hold`, `discard`; none: something else.
+fn settled_via(text: &str) -> Result<Option<Via>, String> {
+    if let Some(path) = text.strip_prefix("maildir:") {
+        return value::path(path, 1024).map(|path| Some(Via::Maildir(path)));
+    }
+    Ok(match text {
+        "hold" => Some(Via::Hold),
+        "discard" => Some(Via::Discard),
+        _ => None,
+    })
+}
+
+impl Given<'_> {
+    fn within(&self, text: &str, number: u64, least: u64, most: u64) -> Result<u64, String> {
+        if (least..=most).contains(&number) {
+            return Ok(number);
+        }
+        Err(format!("'{text}' is out of range; expected {}", self.key.kind))
+    }
+
+    fn number(&self) -> Result<u64, String> {
+        match self.key.kind {
+            Kind::Number { least, most } => {
+                self.within(self.text, value::number(self.text)?, least, most)
+            }
+            _ => value::number(self.text),
+        }
+    }
+
+    pub(super) fn small(&self) -> Result<u8, String> {
+        self.number().map(|number| u8::try_from(number).unwrap_or(u8::MAX))
+    }
+
+    pub(super) fn medium(&self) -> Result<u16, String> {
+        self.number().map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    }
+
+    pub(super) fn size(&self) -> Result<u64, String> {
+        match self.key.kind {
+            Kind::Size { least, most } => {
+                self.within(self.text, value::size(self.text)?, least, most)
+            }
+            _ => value::size(self.text),
+        }
+    }
+
+    pub(super) fn time(&self) -> Result<Duration, String> {
+        self.one_time(self.text)
+    }
+
+    fn one_time(&self, text: &str) -> Result<Duration, String> {
+        let time = value::time(text)?;
+        match self.key.kind {
+            Kind::Time { least, most } | Kind::Times { least, most } => {
+                self.within(text, time.as_secs(), least, most).map(|_| time)
+            }
+            _ => Ok(time),
+        }
+    }
+
+    pub(super) fn times(&self) -> Result<Vec<Duration>, String> {
+        let times: Vec<Duration> =
+            value::parts(self.text).map(|part| self.one_time(part)).collect::<Result<_, _>>()?;
+        if times.is_empty() || times.len() > RETRY_STEPS_MAX {
+            return Err(format!("expected 1 to {RETRY_STEPS_MAX} times, such as 1m 5m 1h"));
+        }
+        Ok(times)
+    }
+
+    pub(super) fn path(&self) -> Result<String, String> {
+        match self.key.kind {
+            Kind::Path { bytes_max } => value::path(self.text, bytes_max),
+            _ => value::path(self.text, usize::MAX),
+        }
+    }
+
+    pub(super) fn word(&self) -> Result<&'static str, String> {
+        match self.key.kind {
+            Kind::Words(words) => value::word(self.text, words),
+            _ => value::word(self.text, &[]),
+        }
+    }
+
+    pub(super) fn log(&self) -> Result<Log, String> {
+        self.word().map(|word| match word {
+            "error" => Log::Error,
+            "warn" => Log::Warn,
+            "debug" => Log::Debug,
+            _ => Log::Info,
+        })
+    }
+
+    pub(super) fn host_name(&self) -> Result<String, String> {
+        value::host_name(self.text)
+    }
+
+    pub(super) fn address(&self) -> Result<String, String> {
+        value::address(self.text)
+    }
+
+    pub(super) fn listen(&self) -> Result<Vec<Listen>, String> {
+        // The submit and control sockets are listeners too.
+        let most = crate::limits::LISTENERS_MAX - 2;
+        let mut places = Vec::new();
+        for part in value::parts(self.text).filter(|_| self.text != "off") {
+            let place = value::listen(part)?;
+            if places.contains(&place) {
+                return Err(format!("'{part}' is there twice"));
+            }
+            places.push(place);
+        }
+        if places.len() > most {
+            return Err(format!("at most {most} places to listen"));
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,195 @@
+//! A [`Config`] written back as a file: what `mote check` prints.
+//!
+//! Everything is said, defaults too, so that what is printed means the same on any machine: read
+//! again, it gives an equal `Config`. The ranges of loopback are among the clients.
+
+use super::draft::DEFAULT_RELAY;
+use super::value::{write_listen, write_pattern, write_size, write_time};
+use super::{ClientRange, Config, Log, Relay, Via};
+use core::fmt::{Result, Write};
+use core::net::IpAddr;
+
+/// Writes `config` as a file.
+pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
+    write_places(out, config)?;
+    write_limits(out, config)?;
+    for relay in config.relays.iter() {
+        if relay.name != DEFAULT_RELAY || !is_default(config) {
+            writeln!(out, "\n[relay {}]", relay.name)?;
+            pair(out, "url", url(relay))?;
+        }
+    }
+    for route in &config.routes {
+        writeln!(out, "\n[route {}]", write_pattern(&route.pattern))?;
+        pair(out, "via", via(config, &route.via))?;
+    }
+    config.clients.iter().try_for_each(|range| write_clients(out, range))
+}
+
+fn write_places(out: &mut impl Write, config: &Config) -> Result {
+    pair(out, "hostname", &config.hostname)?;
+    let listen: Vec<String> = config.listen.iter().map(write_listen).collect();
+    pair(out, "listen", if listen.is_empty() { "off".into() } else { listen.join(" ") })?;
+    let default = config.relays.iter().find(|relay| relay.name == DEFAULT_RELAY);
+    match (&config.via, default) {
+        (Via::Relay(_), Some(relay)) => pair(out, "relay", url(relay))?,
+        (other, _) => pair(out, "relay", via(config, other))?,
+    }
+    if let Some(to) = &config.to {
+        pair(out, if to.everyone { "to!" } else { "to" }, &to.address)?;
+    }
+    if let Some(from) = &config.from {
+        pair(out, "from", from)?;
+    }
+    pair(out, "spool", &config.spool)?;
+    if let Some(size) = config.spool_size {
+        pair(out, "spool-size", write_size(size))?;
+    }
+    pair(out, "run", &config.run)
+}
+
+fn write_limits(out: &mut impl Write, config: &Config) -> Result {
+    pair(out, "message-size", write_size(config.message_size))?;
+    pair(out, "recipients", config.recipients.to_string())?;
+    pair(out, "hops", config.hops.to_string())?;
+    pair(out, "sessions", config.sessions.to_string())?;
+    pair(out, "senders", config.senders.to_string())?;
+    pair(out, "command-timeout", write_time(config.command_timeout))?;
+    pair(out, "data-timeout", write_time(config.data_timeout))?;
+    pair(out, "connect-timeout", write_time(config.connect_timeout))?;
+    pair(out, "reply-timeout", write_time(config.reply_timeout))?;
+    let retry: Vec<String> = config.retry.iter().copied().map(write_time).collect();
+    pair(out, "retry", retry.join(" "))?;
+    pair(out, "expire", write_time(config.expire))?;
+    let log = match config.log {
+        Log::Error => "error",
+        Log::Warn => "warn",
+        Log::Info => "info",
+        Log::Debug => "debug",
+    };
+    pair(out, "log", log)
+}
+
+fn write_clients(out: &mut impl Write, range: &ClientRange) -> Result {
+    writeln!(out, "\n[clients {}/{}]", range.network, range.prefix)?;
+    let relay = match range.relay {
+        false => "no",
+        true if super::draft::is_wide(range.network, range.prefix) => "everyone",
+        true => "yes",
+    };
+    pair(out, "relay", relay)?;
+    if let Some(size) = range.size {
+        pair(out, "size", write_size(size))?;
+    }
+    match range.recipients {
+        Some(recipients) => pair(out, "recipients", recipients.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Whether the key `relay` is what says where mail goes.
+fn is_default(config: &Config) -> bool {
+    matches!(config.via, Via::Relay(_))
+}
+
+fn url(relay: &Relay) -> String {
+    match relay.host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("smtp://[{address}]:{}", relay.port),
+        _ => format!("smtp://{}:{}", relay.host, relay.port),
+    }
+}
+
+fn via(config: &Config, via: &Via) -> String {
+    match via {
+        Via::Relay(number) => match config.relays.get(usize::from(*number)) {
+            Some(relay) => format!("relay {}", relay.name),
+            None => "hold".into(),
+        },
+        Via::Maildir(path) => format!("maildir:{path}"),
+        Via::Hold => "hold".into(),
+        Via::Discard => "discard".into(),
+    }
+}
+
+/// A line, in quotes where the value would not come back without them.
+fn pair(out: &mut impl Write, key: &str, value: impl AsRef<str>) -> Result {
+    let value = value.as_ref();
+    let is_bare = value.trim() == value && !value.contains(" #") && !value.contains("\t#");
+    let quote = if is_bare { "" } else { "\"" };
+    writeln!(out, "{key} = {quote}{value}{quote}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Host, embedded, parse};
+    use super::*;
+
+    const HOST: Host<'_> =
+        Host { hostname: "pi", home: "/home", is_embedded: false, run: Some("/run/mote") };
+
+    const FULL: &str = "
+        hostname = mail.example.net
+        listen = 0.0.0.0 [::1]:2525 br-lan:26 /run/smtp
+        relay = smtp://[2001:db8::1]:26
+        to! = me@example.net
+        from = pi@example.net
+        spool = \"/var/my #1 spool\"
+        spool-size = 1G
+        run = /run/other
+        message-size = 100M
+        recipients = 50
+        hops = 30
+        sessions = 500
+        senders = 9
+        command-timeout = 1m
+        data-timeout = 90s
+        connect-timeout = 10s
+        reply-timeout = 2m
+        retry = 1s, 2s
+        expire = 1d
+        log = debug
+        [relay office]
+        url = smtp://office.example.net
+        [route me@example.net]
+        via = relay office
+        [route *.example.net]
+        via = relay default
+        [route @]
+        via = maildir:/var/mail/all
+        [route *]
+        via = discard
+        [clients lan]
+        relay = yes
+        size = 1M
+        recipients = 3
+        [clients ::/0]
+        relay = everyone
+        [clients 127.0.0.0/8]
+        relay = no";
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let configs = [
+            parse(FULL.as_bytes(), &HOST).unwrap(),
+            parse(b"listen = off\n[relay default]\nurl = smtp://a", &HOST).unwrap(),
+            parse(b"[relay one]\nurl = smtp://a", &HOST).unwrap(),
+            embedded(&HOST),
+        ];
+        for config in configs {
+            let mut text = String::new();
+            write_effective(&mut text, &config).unwrap();
+            let other = Host { hostname: "x", home: "/y", is_embedded: false, run: None };
+            assert_eq!(parse(text.as_bytes(), &other).as_ref(), Ok(&config), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_written() {
+        let mut text = String::new();
+        write_effective(&mut text, &parse(FULL.as_bytes(), &HOST).unwrap()).unwrap();
+        let written = |key| text.lines().any(|line| line.starts_with(&format!("{key} = ")));
+        for (_, key) in super::super::key_names().filter(|(_, key)| *key != "to") {
+            assert!(written(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! THE table of keys: section, name, kind with floor and ceiling, default, what it does, and how
+//! it takes effect. Parsing, defaults, the environment and the manual are all read from it.
+//!
+//! To add a key: a field of [`super::Config`], a row here, and its line in `effective`.
+//!
+//! A default is text that goes through the same hands as a value in a file. One that depends on
+//! the machine stands in parentheses, as words for the manual; [`Draft::new`] knows it.
+
+use super::draft::{Draft, Given};
+use core::fmt;
+
+/// Which lines a key may stand under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Section {
+    /// Above the first section.
+    Global,
+    /// `[relay NAME]`.
+    Relay,
+    /// `[route PATTERN]`.
+    Route,
+    /// `[clients RANGE]`.
+    Clients,
+}
+
+impl Section {
+    /// Those with a name, as they are written.
+    pub(super) const NAMED: [Section; 3] = [Section::Relay, Section::Route, Section::Clients];
+
+    /// The first word in the brackets.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Section::Global => "",
+            Section::Relay => "relay",
+            Section::Route => "route",
+            Section::Clients => "clients",
+        }
+    }
+
+    /// As the manual writes it.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Section::Global => "",
+            Section::Relay => "[relay NAME]",
+            Section::Route => "[route PATTERN]",
+            Section::Clients => "[clients RANGE]",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Section::Global => "Above the first section:",
+            Section::Relay => "A next hop, for routes; the one named default is the key relay.",
+            Section::Route => {
+                "Where recipients go, the first match: * (all), @ (local users), example.net, \
+                 *.example.net, me@example.net."
+            }
+            Section::Clients => {
+                "Who may do what, the longest prefix: lan (all private networks), an address, \
+                 192.168.1.0/24."
+            }
+        }
+    }
+}
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A number with floor and ceiling.
+    Number { least: u64, most: u64 },
+    /// Bytes with floor and ceiling.
+    Size { least: u64, most: u64 },
+    /// A time with floor and ceiling in seconds.
+    Time { least: u64, most: u64 },
+    /// A list of times, each with floor and ceiling in seconds.
+    Times { least: u64, most: u64 },
+    /// An absolute path.
+    Path { bytes_max: usize },
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// Something with a grammar of its own, in words.
+    Other(&'static str),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use super::value::{write_size, write_time};
+        let time = |seconds: u64| write_time(core::time::Duration::from_secs(seconds));
+        match self {
+            Kind::Number { least, most } => write!(out, "{least} to {most}"),
+            Kind::Size { least, most } => {
+                write!(out, "{} to {}", write_size(*least), write_size(*most))
+            }
+            Kind::Time { least, most } => write!(out, "{} to {}", time(*least), time(*most)),
+            Kind::Times { least, most } => {
+                write!(out, "times, each {} to {}", time(*least), time(*most))
+            }
+            Kind::Path { .. } => out.write_str("absolute path"),
+            Kind::Words(words) => out.write_str(&words.join(", ")),
+            Kind::Other(words) => out.write_str(words),
+        }
+    }
+}
+
+/// One row.
+pub(super) struct Key {
+    /// Where it may stand.
+    pub(super) section: Section,
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+    /// What it is when nobody says; empty: nothing.
+    pub(super) default: &'static str,
+    /// What it does.
+    pub(super) help: &'static str,
+    /// Takes a value into the draft.
+    pub(super) set: fn(&mut Draft, &Given<'_>) -> Result<(), String>,
+}
+
+impl Key {
+    /// True when the default is words about the machine, not a value.
+    pub(super) fn default_is_words(&self) -> bool {
+        self.default.starts_with('(')
+    }
+}
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Bytes of a run directory, so that the path of a socket in it still fits.
+const RUN_PATH_BYTES_MAX: usize = super::value::SOCKET_PATH_BYTES_MAX - "/control".len();
+/// Longer than any path a system takes.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// Every key there is.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        section: Section::Global,
+        name: "hostname",
+        kind: Kind::Other("host name"),
+        default: "(the system's)",
+        help: "This machine's name in greetings, EHLO and Received; mail to it is local.",
+        set: |draft, given| given.host_name().map(|name| draft.config.hostname = name),
+    },
+    Key {
+        section: Section::Global,
+        name: "listen",
+        kind: Kind::Other("addresses, interfaces, Unix socket paths; or off"),
+        default: "(127.0.0.1; without a file 127.0.0.1:2525)",
+        help: "Where mail comes in by SMTP: a list such as 192.168.1.1, br-lan:2525. The port is \
+               25 if none is named. Programs on this machine that call sendmail need no listener.",
+        set: |draft, given| given.listen().map(|listen| draft.config.listen = listen),
+    },
+    Key {
+        section: Section::Global,
+        name: "relay",
+        kind: Kind::Other("smtp://HOST[:PORT], maildir:/PATH or hold"),
+        default: "(hold; without a file maildir: under the home)",
+        help: "Where mail goes that no route matches. smtp:// sends in clear text: for networks \
+               you trust, since this build has no TLS yet. hold keeps it in the queue.",
+        set: Draft::set_relay,
+    },
+    Key {
+        section: Section::Global,
+        name: "to",
+        kind: Kind::Other("address"),
+        default: "",
+        help: "Who gets the mail of local users (root, cron and the like). Acts on the envelope \
+               only in this version.",
+        set: |draft, given| draft.set_to(given, false),
+    },
+    Key {
+        section: Section::Global,
+        name: "to!",
+        kind: Kind::Other("address"),
+        default: "",
+        help: "Who gets all mail, whoever it is addressed to. Instead of to.",
+        set: |draft, given| draft.set_to(given, true),
+    },
+    Key {
+        section: Section::Global,
+        name: "from",
+        kind: Kind::Other("address"),
+        default: "",
+        help: "The sender of all mail that is sent on, for relays that accept only one. Acts on \
+               the envelope only in this version.",
+        set: |draft, given| given.address().map(|from| draft.config.from = Some(from)),
+    },
+    Key {
+        section: Section::Global,
+        name: "spool",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "(/var/spool/mote; without a file spool under the home)",
+        help: "The directory of the queue and of mail left while the daemon is down.",
+        set: |draft, given| given.path().map(|spool| draft.config.spool = spool),
+    },
+    Key {
+        section: Section::Global,
+        name: "spool-size",
+        kind: Kind::Size { least: 256 << 10, most: 64 << 30 },
+        default: "(a quarter of what is free, at most 16M)",
+        help: "The size of the queue, taken from the disk once and for all when it is made.",
+        set: |draft, given| given.size().map(|size| draft.config.spool_size = Some(size)),
+    },
+    Key {
+        section: Section::Global,
+        name: "run",
+        kind: Kind::Path { bytes_max: RUN_PATH_BYTES_MAX },
+        default: "(/run/mote; for users $XDG_RUNTIME_DIR/mote or the spool; without a file run \
+                  under the home)",
+        help: "The directory of the sockets through which sendmail and mote reach the daemon.",
+        set: |draft, given| given.path().map(|run| draft.config.run = run),
+    },
+    Key {
+        section: Section::Global,
+        name: "message-size",
+        // RFC 5321 §4.5.3.1.7: 64K must be taken.
+        kind: Kind::Size { least: 64 << 10, most: 2 << 30 },
+        default: "10M",
+        help: "The largest message taken. No larger than fits into the queue in any case.",
+        set: |draft, given| given.size().map(|size| draft.config.message_size = size),
+    },
+    Key {
+        section: Section::Global,
+        name: "recipients",
+        kind: Kind::Number { least: 1, most: crate::limits::RECIPIENTS_MAX as u64 },
+        default: "100",
+        help: "Recipients of one message. Fewer than 100 is less than RFC 5321 asks for.",
+        set: |draft, given| given.small().map(|count| draft.config.recipients = count),
+    },
+    Key {
+        section: Section::Global,
+        name: "hops",
+        kind: Kind::Number { least: 10, most: 250 },
+        default: "100",
+        help: "A message with more Received fields than this goes in circles and is returned.",
+        set: |draft, given| given.small().map(|count| draft.config.hops = count),
+    },
+    Key {
+        section: Section::Global,
+        name: "sessions",
+        // Two are kept for loopback, one must be left for strangers.
+        kind: Kind::Number { least: 1 + crate::limits::LOCAL_SLOTS as u64, most: 4096 },
+        default: "16",
+        help: "Connections that may send mail in at one time. Each takes about 10K of memory.",
+        set: |draft, given| given.medium().map(|count| draft.config.sessions = count),
+    },
+    Key {
+        section: Section::Global,
+        name: "senders",
+        kind: Kind::Number { least: 1, most: 256 },
+        default: "4",
+        help: "Deliveries under way at one time.",
+        set: |draft, given| given.medium().map(|count| draft.config.senders = count),
+    },
+    Key {
+        section: Section::Global,
+        name: "command-timeout",
+        kind: Kind::Time { least: 1, most: HOUR },
+        // RFC 5321 §4.5.3.2.7.
+        default: "5m",
+        help: "How long a client may take for one command.",
+        set: |draft, given| given.time().map(|time| draft.config.command_timeout = time),
+    },
+    Key {
+        section: Section::Global,
+        name: "data-timeout",
+        kind: Kind::Time { least: 1, most: HOUR },
+        default: "5m",
+        help: "How long a client may pause inside a message.",
+        set: |draft, given| given.time().map(|time| draft.config.data_timeout = time),
+    },
+    Key {
+        section: Section::Global,
+        name: "connect-timeout",
+        kind: Kind::Time { least: 1, most: 600 },
+        default: "30s",
+        help: "How long a connection to a relay may take to be made.",
+        set: |draft, given| given.time().map(|time| draft.config.connect_timeout = time),
+    },
+    Key {
+        section: Section::Global,
+        name: "reply-timeout",
+        kind: Kind::Time { least: 1, most: HOUR },
+        // RFC 5321 §4.5.3.2.1 to .3.
+        default: "5m",
+        help: "How long a relay may take for a reply; twice as long after the end of a message.",
+        set: |draft, given| given.time().map(|time| draft.config.reply_timeout = time),
+    },
+    Key {
+        section: Section::Global,
+        name: "retry",
+        kind: Kind::Times { least: 1, most: 7 * DAY },
+        default: "1m 5m 15m 30m 1h 2h 4h",
+        help: "How long to wait after each failed attempt; the last one repeats.",
+        set: |draft, given| given.times().map(|times| draft.config.retry = times),
+    },
+    Key {
+        section: Section::Global,
+        name: "expire",
+        kind: Kind::Time { least: 1, most: 100 * DAY },
+        default: "5d",
+        help: "How long delivery is tried, in time the daemon runs, before a message is returned.",
+        set: |draft, given| given.time().map(|time| draft.config.expire = time),
+    },
+    Key {
+        section: Section::Global,
+        name: "log",
+        kind: Kind::Words(&["error", "warn", "info", "debug"]),
+        default: "info",
+        help: "What is logged on standard error; info is one line for each step of a message.",
+        set: |draft, given| given.log().map(|log| draft.config.log = log),
+    },
+    Key {
+        section: Section::Relay,
+        name: "url",
+        kind: Kind::Other("smtp://HOST[:PORT]"),
+        default: "",
+        help: "The next hop; [2001:db8::1] for an IPv6 address. Must be there.",
+        set: Draft::set_url,
+    },
+    Key {
+        section: Section::Route,
+        name: "via",
+        kind: Kind::Other("relay NAME, maildir:/PATH, hold or discard"),
+        default: "",
+        help: "Where these recipients' mail goes. Must be there. Decided anew at each attempt.",
+        set: Draft::set_via,
+    },
+    Key {
+        section: Section::Clients,
+        name: "relay",
+        kind: Kind::Words(&["yes", "no", "everyone"]),
+        default: "(yes for loopback, else no)",
+        help: "May send mail to anyone. A range that is much of the Internet needs everyone, and \
+               then this is an open relay.",
+        set: Draft::set_client_relay,
+    },
+    Key {
+        section: Section::Clients,
+        name: "size",
+        kind: Kind::Size { least: 1 << 10, most: 2 << 30 },
+        default: "(message-size)",
+        help: "The largest message taken from these.",
+        set: Draft::set_client_size,
+    },
+    Key {
+        section: Section::Clients,
+        name: "recipients",
+        kind: Kind::Number { least: 1, most: crate::limits::RECIPIENTS_MAX as u64 },
+        default: "(recipients)",
+        help: "Recipients of one message from these.",
+        set: Draft::set_client_recipients,
+    },
+];
+
+/// The rows of one section.
+pub(super) fn keys(section: Section) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+/// Every key's name as the manual has it, with the section before those that need one.
+pub fn key_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KEYS.iter().map(|key| (key.section.heading(), key.name))
+}
+
+/// Writes the manual of keys as plain text.
+pub fn write_plain(out: &mut impl fmt::Write) -> fmt::Result {
+    for (place, section) in sections().enumerate() {
+        if place > 0 {
+            writeln!(out, "\n{}", section.heading())?;
+        }
+        write_wrapped(out, "", section.about())?;
+        for key in keys(section) {
+            writeln!(out, "\n  {} = {}", key.name, key.kind)?;
+            write_wrapped(out, "      ", key.help)?;
+            if !key.default.is_empty() {
+                write_wrapped(out, "      ", &format!("Default: {}", bare(key.default)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the manual of keys as a Markdown table.
+pub fn write_markdown(out: &mut impl fmt::Write) -> fmt::Result {
+    for (place, section) in sections().enumerate() {
+        if place > 0 {
+            writeln!(out, "\n`{}`", section.heading())?;
+        }
+        writeln!(out, "{}\n", section.about().replace('*', "\\*"))?;
+        writeln!(out, "| key | takes | default | does |\n|---|---|---|---|")?;
+        for key in keys(section) {
+            let default = match key.default {
+                "" => "–".into(),
+                words if key.default_is_words() => bare(words).to_string(),
+                value => format!("`{value}`"),
+            };
+            writeln!(out, "| `{}` | {} | {default} | {} |", key.name, key.kind, key.help)?;
+        }
+    }
+    Ok(())
+}
+
+fn sections() -> impl Iterator<Item = Section> {
+    core::iter::once(Section::Global).chain(Section::NAMED)
+}
+
+/// Words without the parentheses around them.
+fn bare(default: &str) -> &str {
+    default.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(default)
+}
+
+/// Writes `text` in lines of at most 78 columns, each after `indent`.
+fn write_wrapped(out: &mut impl fmt::Write, indent: &str, text: &str) -> fmt::Result {
+    let mut column = 0;
+    for word in text.split(' ') {
+        if column > 0 && column + 1 + word.len() > 78 {
+            writeln!(out)?;
+            column = 0;
+        }
+        let before = if column == 0 { indent } else { " " };
+        write!(out, "{before}{word}")?;
+        column += before.len() + word.len();
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_explained() {
+        for (place, key) in KEYS.iter().enumerate() {
+            assert!(key.help.ends_with('.'), "{}", key.name);
+            let again = KEYS.iter().skip(place + 1);
+            assert!(!again.into_iter().any(|k| (k.section, k.name) == (key.section, key.name)));
+        }
+    }
+
+    #[test]
+    fn the_manual_is_narrow_and_whole() {
+        let (mut plain, mut markdown) = (String::new(), String::new());
+        write_plain(&mut plain).unwrap();
+        write_markdown(&mut markdown).unwrap();
+        assert!(plain.lines().all(|line| line.len() <= 78), "{plain}");
+        for key in KEYS {
+            assert!(plain.contains(&format!("\n  {} = ", key.name)), "{}", key.name);
+            assert!(markdown.contains(&format!("\n| `{}` | ", key.name)), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Single values: text in, a checked value or one sentence about what is wrong out.
+//!
+//! Not here: which key wants which, and its floor and ceiling; that is `table`. An error quotes
+//! what stands there, says what was expected and, where one mistake is common, what to write. The
+//! `write_*` functions are the way back and give what the readers read.
+
+use super::nearest::{hint, nearest};
+use super::{Listen, Pattern};
+use crate::limits;
+use crate::mail::address::Address;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+/// The port of SMTP between servers.
+const SMTP_PORT: u16 = 25;
+/// The longest name of an interface: IFNAMSIZ without its zero.
+const INTERFACE_BYTES_MAX: usize = 15;
+/// The longest path of a Unix socket: sun_path without its zero.
+pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A decimal number.
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    crate::base::ascii::parse_decimal(text.as_bytes())
+        .ok_or_else(|| format!("'{text}' is not a whole number"))
+}
+
+const SIZE_UNITS: [(char, u64); 3] = [('G', 1 << 30), ('M', 1 << 20), ('K', 1 << 10)];
+
+/// Bytes, such as `4096`, `256K`, `10M`, `1G`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a size; expected bytes, or a number with K, M or G");
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((place, letter)) if letter.is_ascii_alphabetic() => {
+            let letter = letter.to_ascii_uppercase();
+            let unit = SIZE_UNITS.iter().find(|(name, _)| *name == letter).ok_or_else(wrong)?.1;
+            (text.get(..place).unwrap_or_default(), unit)
+        }
+        _ => (text, 1),
+    };
+    let count = crate::base::ascii::parse_decimal(digits.as_bytes()).ok_or_else(wrong)?;
+    count.checked_mul(unit).ok_or_else(wrong)
+}
+
+/// `bytes` as [`size`] reads it, in the largest unit that loses nothing.
+pub(super) fn write_size(bytes: u64) -> String {
+    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+const TIME_UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+/// A time such as `30s`, `5m`, `2h`, `5d`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time; expected a number with s, m, h or d, as in 5m");
+    let (place, letter) = text.char_indices().next_back().ok_or_else(wrong)?;
+    let unit = TIME_UNITS.iter().find(|(name, _)| *name == letter).ok_or_else(wrong)?.1;
+    let digits = text.get(..place).unwrap_or_default();
+    let count = crate::base::ascii::parse_decimal(digits.as_bytes()).ok_or_else(wrong)?;
+    count.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// `time` as [`time`] reads it, in the largest unit that loses nothing.
+pub(super) fn write_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let unit = TIME_UNITS.iter().find(|(_, unit)| seconds >= *unit && seconds % unit == 0);
+    unit.map_or_else(|| "0s".into(), |(name, unit)| format!("{}{name}", seconds / unit))
+}
+
+/// The parts of a list: separated by blanks, commas, or both.
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty())
+}
+
+/// An absolute path of at most `bytes_max` bytes.
+pub(super) fn path(text: &str, bytes_max: usize) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("'{text}' is not an absolute path; it must begin with '/'"));
+    }
+    if text.len() > bytes_max {
+        return Err(format!("the path is longer than {bytes_max} bytes"));
+    }
+    Ok(text.into())
+}
+
+/// A domain name: labels of letters, digits, '-' and '_' (RFC 5321 §4.1.2; the underscore is not
+/// in it, but machines do have such names).
+pub(super) fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inside)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= limits::DOMAIN_BYTES_MAX && text.split('.').all(is_label)
+}
+
+/// This machine's name.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    if !is_host_name(text) {
+        return Err(format!("'{text}' is not a host name; expected one like mail.example.net"));
+    }
+    Ok(text.into())
+}
+
+/// A full address.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    match Address::parse(text.as_bytes()) {
+        Ok(address) if address.domain().is_some() => Ok(text.into()),
+        Ok(_) => Err(format!("'{text}' has no domain; expected an address like me@example.net")),
+        Err(error) => Err(format!("'{text}' is not an address: {}", error.text())),
+    }
+}
+
+/// One of `words`.
+pub(super) fn word<'a>(text: &str, words: &[&'a str]) -> Result<&'a str, String> {
+    words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+        let near = hint(text, words.iter().copied());
+        format!("'{text}' is not one of {}{near}", words.join(", "))
+    })
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match number(text) {
+        Ok(port @ 1..=65535) => Ok(u16::try_from(port).unwrap_or(SMTP_PORT)),
+        _ => Err(format!("'{text}' is not a port; expected a number from 1 to 65535")),
+    }
+}
+
+/// A place to listen: `127.0.0.1`, `0.0.0.0:2525`, `[::1]:25`, `br-lan`, `br-lan:2525`, `/path`.
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    if text.starts_with('/') {
+        return path(text, SOCKET_PATH_BYTES_MAX).map(Listen::Unix);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Listen::Address(SocketAddr::new(address, SMTP_PORT)));
+    }
+    if let Some(address) = literal(text) {
+        return Ok(Listen::Address(SocketAddr::new(address.into(), SMTP_PORT)));
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, digits)) => (name, port(digits)?),
+        None => (text, SMTP_PORT),
+    };
+    if name.is_empty() || name == "*" || (port == SMTP_PORT && number(text).is_ok()) {
+        let port = number(text).unwrap_or(u64::from(port));
+        return Err(format!("'{text}' has no address; write 0.0.0.0:{port} to listen everywhere"));
+    }
+    if name == "localhost" {
+        return Err(format!("'{text}' is a name; write 127.0.0.1:{port}"));
+    }
+    if let Some(address) = literal(name) {
+        return Ok(Listen::Address(SocketAddr::new(address.into(), port)));
+    }
+    if let Ok(address) = name.parse::<Ipv4Addr>() {
+        return Ok(Listen::Address(SocketAddr::new(address.into(), port)));
+    }
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+    let is_numeric = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if name.len() > INTERFACE_BYTES_MAX || is_numeric || !name.bytes().all(inside) {
+        return Err(format!(
+            "'{text}' is neither an address, an interface nor a path; \
+             expected one like 192.168.1.1:25, br-lan, /run/smtp or off"
+        ));
+    }
+    Ok(Listen::Interface { name: name.into(), port })
+}
+
+/// An IPv6 address in brackets.
+fn literal(text: &str) -> Option<Ipv6Addr> {
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// `listen` as [`listen`] reads it.
+pub(super) fn write_listen(listen: &Listen) -> String {
+    match listen {
+        Listen::Address(address) => address.to_string(),
+        Listen::Interface { name, port } => format!("{name}:{port}"),
+        Listen::Unix(path) => path.clone(),
+    }
+}
+
+const PLAIN: &str = "write smtp:// to send in clear text on a network you trust";
+
+/// A relay's URL, `smtp://host[:port]`: its host, without the brackets of a literal, and its port.
+pub(super) fn url(text: &str) -> Result<(String, u16), String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(without_scheme(text));
+    };
+    match scheme {
+        "smtp" => {}
+        "starttls" | "smtps" => {
+            return Err(format!("'{scheme}://': this build has no TLS; {PLAIN}"));
+        }
+        "lmtp" => return Err("'lmtp://': this build speaks no LMTP; expected smtp://".into()),
+        _ => {
+            let known = ["smtp://", "smtps://", "starttls://"];
+            let scheme = format!("{scheme}://");
+            let cure = match nearest(&scheme, known.into_iter()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => "expected smtp://".into(),
+            };
+            return Err(format!("'{scheme}' is no scheme for mail; {cure}"));
+        }
+    }
+    if let Some((user, host)) = rest.rsplit_once('@') {
+        return Err(format!("this build cannot log in: write smtp://{host}, without '{user}@'"));
+    }
+    host_and_port(text, rest)
+}
+
+/// What is wrong with a relay that is no URL.
+fn without_scheme(text: &str) -> String {
+    let near = hint(text, ["hold"].into_iter());
+    if let Some(name) = text.strip_prefix("relay ") {
+        return format!(
+            "'{text}' belongs in a [route …]; to make it the relay for all mail, \
+             rename [relay {name}] to [relay default] and leave this line out"
+        );
+    }
+    if !near.is_empty() || !is_host_and_port(text) {
+        return format!("'{text}' is not one of smtp://HOST[:PORT], maildir:/PATH, hold{near}");
+    }
+    // No scheme is starttls on a build that has it: clear text is never sent unasked.
+    format!(
+        "'{text}' has no scheme, which would mean starttls://, and this build has no TLS; {PLAIN}"
+    )
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "25"));
+    text != "mx" && is_host_name(host) && number(port).is_ok()
+}
+
+fn host_and_port(text: &str, rest: &str) -> Result<(String, u16), String> {
+    let wrong = || format!("'{text}' is not a relay; expected one like smtp://mail.example.net:25");
+    if let Some(literal) = rest.strip_prefix('[') {
+        let (literal, after) = literal.split_once(']').ok_or_else(wrong)?;
+        let address = literal.parse::<Ipv6Addr>().map_err(|_| wrong())?;
+        let port = match after.strip_prefix(':') {
+            Some(digits) => port(digits)?,
+            None if after.is_empty() => SMTP_PORT,
+            None => return Err(wrong()),
+        };
+        return Ok((address.to_string(), port));
+    }
+    if rest.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!("an IPv6 address stands in brackets: write smtp://[{rest}]"));
+    }
+    let (host, port) = match rest.split_once(':') {
+        Some((host, digits)) => (host, port(digits)?),
+        None => (rest, SMTP_PORT),
+    };
+    if !is_host_name(host) {
+        return Err(wrong());
+    }
+    Ok((host.into(), port))
+}
+
+/// Which recipients a route is for.
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is no pattern; \
+             expected *, @ (local users), example.net, *.example.net or me@example.net"
+        )
+    };
+    match text {
+        "*" => return Ok(Pattern::Any),
+        "@" => return Ok(Pattern::Local),
+        _ => {}
+    }
+    if let Some(domain) = text.strip_prefix('@') {
+        return Err(format!("{}; write '{domain}' for a whole domain", wrong()));
+    }
+    if text.contains('@') {
+        return address(text).map(Pattern::Address);
+    }
+    let (domain, make): (_, fn(String) -> Pattern) = match text.strip_prefix("*.") {
+        Some(domain) => (domain, Pattern::Subdomains),
+        None => (text, Pattern::Domain),
+    };
+    if is_host_name(domain) { Ok(make(domain.into())) } else { Err(wrong()) }
+}
+
+/// `pattern` as [`pattern`] reads it.
+pub(super) fn write_pattern(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Any => "*".into(),
+        Pattern::Local => "@".into(),
+        Pattern::Domain(domain) => domain.clone(),
+        Pattern::Subdomains(domain) => format!("*.{domain}"),
+        Pattern::Address(address) => address.clone(),
+    }
+}
+
+/// The private and link-local networks that the word `lan` stands for.
+pub(super) const LAN: [(IpAddr, u8); 6] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+];
+
+/// A range of clients: `lan`, an address, or a network such as `192.168.1.0/24`.
+pub(super) fn range(text: &str) -> Result<Vec<(IpAddr, u8)>, String> {
+    if text == "lan" {
+        return Ok(LAN.to_vec());
+    }
+    let wrong = || format!("'{text}' is no range; expected lan, 192.168.1.0/24 or 2001:db8::/32");
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, digits)) => (address, Some(digits)),
+        None => (text, None),
+    };
+    let address = address.parse::<IpAddr>().map_err(|_| wrong())?;
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix.map(number) {
+        None => bits,
+        Some(Ok(prefix)) if prefix <= u64::from(bits) => u8::try_from(prefix).unwrap_or(bits),
+        Some(_) => return Err(format!("{}; the prefix is at most /{bits}", wrong())),
+    };
+    // ::ffff:a.b.c.d is that IPv4 address, and only as such is it ever looked up.
+    let (address, prefix) = match address.to_canonical() {
+        v4 @ IpAddr::V4(_) if prefix >= 96 && bits == 128 => (v4, prefix - 96),
+        _ => (address, prefix),
+    };
+    let network = masked(address, prefix);
+    if network != address {
+        return Err(format!("'{text}' has bits behind its prefix; write {network}/{prefix}"));
+    }
+    Ok(vec![(network, prefix)])
+}
+
+/// `address` with everything behind `prefix` zero.
+pub(super) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+/// Whether the whole network lies in one of [`LAN`].
+pub(super) fn is_in_lan(network: IpAddr, prefix: u8) -> bool {
+    LAN.iter().any(|(lan, bits)| prefix >= *bits && masked(network, *bits) == *lan)
+}
+
+/// Loopback, private or link-local: a network that can be trusted with clear text.
+pub(super) fn is_near(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || is_in_lan(address, u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_there_and_back() {
+        for (text, bytes) in [("0", 0), ("1000", 1000), ("256K", 262_144), ("10M", 10 << 20)] {
+            assert_eq!(size(text), Ok(bytes));
+            assert_eq!(write_size(bytes), text);
+        }
+        assert_eq!(size("1g"), Ok(1 << 30));
+        for bad in ["", "K", "10MB", "-1", "1.5M", "1T", "99999999999999999999", "17179869185G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_there_and_back() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("2h", 7200), ("5d", 432_000)] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)));
+            assert_eq!(write_time(Duration::from_secs(seconds)), text);
+        }
+        for bad in ["", "5", "m", "5 m", "5min", "-5m", "1.5h", "999999999999999999999d"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn places_to_listen_there_and_back() {
+        for (text, written) in [
+            ("127.0.0.1", "127.0.0.1:25"),
+            ("0.0.0.0:2525", "0.0.0.0:2525"),
+            ("::1", "[::1]:25"),
+            ("[::]:587", "[::]:587"),
+            ("br-lan", "br-lan:25"),
+            ("eth0.7:2525", "eth0.7:2525"),
+            ("/run/smtp", "/run/smtp"),
+        ] {
+            let found = listen(text).unwrap();
+            assert_eq!(write_listen(&found), written);
+            assert_eq!(listen(written), Ok(found));
+        }
+        for bad in
+            ["25", ":25", "*:25", "localhost", "1.2.3", "1.2.3.4:0", "mail.example.net", "[::1"]
+        {
+            assert!(listen(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        assert_eq!(url("smtp://mail.example.net"), Ok(("mail.example.net".into(), 25)));
+        assert_eq!(url("smtp://[2001:db8::1]:26"), Ok(("2001:db8::1".into(), 26)));
+        assert_eq!(url("smtp://10.0.0.1:2525"), Ok(("10.0.0.1".into(), 2525)));
+        for bad in [
+            "smtp://",
+            "smtp://a b",
+            "smtp://a:b",
+            "smtp://a:70000",
+            "smtp://a/",
+            "smtp://::1",
+            "smtp://[::1",
+            "smtp://[::1]x",
+            "smtp://u@h",
+            "smtps://h",
+            "starttls://h",
+            "lmtp://h",
+            "http://h",
+            "h",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_there_and_back() {
+        for text in ["*", "@", "example.net", "*.example.net", "me@example.net"] {
+            assert_eq!(write_pattern(&pattern(text).unwrap()), text);
+        }
+        for bad in ["", "@example.net", "**", "a b", "me@", "*.", "*.*", "a..b"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let one = |text| range(text).unwrap().first().map(|(net, bits)| format!("{net}/{bits}"));
+        assert_eq!(one("192.168.1.0/24").unwrap(), "192.168.1.0/24");
+        assert_eq!(one("10.0.0.7").unwrap(), "10.0.0.7/32");
+        assert_eq!(one("::1").unwrap(), "::1/128");
+        assert_eq!(one("0.0.0.0/0").unwrap(), "0.0.0.0/0");
+        assert_eq!(one("::/0").unwrap(), "::/0");
+        assert_eq!(one("::ffff:10.0.0.0/104").unwrap(), "10.0.0.0/8");
+        for bad in ["", "local", "10.0.0.1/8", "10.0.0.0/33", "::/129", "10.0.0.0/", "10/8"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn near_networks() {
+        for near in ["127.0.0.1", "10.2.3.4", "192.168.0.9", "::1", "fe80::1", "::ffff:10.0.0.1"] {
+            assert!(is_near(near.parse().unwrap()), "{near}");
+        }
+        for far in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(!is_near(far.parse().unwrap()), "{far}");
+        }
+    }
+}

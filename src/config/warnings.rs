@@ -1,0 +1,106 @@
+//! What a configuration may say, and somebody should still think about.
+//!
+//! Printed by `mote check`. None of it stops anything.
+
+use super::draft::is_wide;
+use super::value::{is_near, write_size};
+use super::{Config, Pattern, Relay, Via};
+use core::net::IpAddr;
+
+/// One sentence each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let all_routed = config.routes.iter().any(|route| route.pattern == Pattern::Any);
+    if config.via == Via::Hold && !all_routed {
+        found.push(
+            "no relay: mail that no route matches is held in the queue; to send it on, add a line \
+             like relay = smtp://mail.example.net"
+                .into(),
+        );
+    }
+    for (number, relay) in (0..).zip(&config.relays) {
+        if !is_used(config, number) {
+            found.push(format!(
+                "no route uses [relay {0}]; add a [route PATTERN] with via = relay {0}",
+                relay.name
+            ));
+        } else if is_far(relay) {
+            found.push(format!(
+                "relay {}: mail travels to {} in clear text, and everyone on the way can read it",
+                relay.name, relay.host
+            ));
+        }
+    }
+    if config.to.is_some() {
+        found.push("to acts on the envelope only in this version: the To field stays".into());
+    }
+    if config.from.is_some() {
+        found.push("from acts on the envelope only in this version: the From field stays".into());
+    }
+    for range in config.clients.iter().filter(|r| r.relay && is_wide(r.network, r.prefix)) {
+        found.push(format!(
+            "open relay: everyone in {}/{} may send mail to anyone through this machine",
+            range.network, range.prefix
+        ));
+    }
+    if let Some(size) = config.spool_size.filter(|size| *size < config.message_size) {
+        found.push(format!(
+            "message-size is {}, but the queue has only {}: larger messages are refused",
+            write_size(config.message_size),
+            write_size(size)
+        ));
+    }
+    found
+}
+
+fn is_used(config: &Config, number: u16) -> bool {
+    let via = Via::Relay(number);
+    config.via == via || config.routes.iter().any(|route| route.via == via)
+}
+
+/// Neither loopback nor private. A name says nothing about where it is, but for these.
+fn is_far(relay: &Relay) -> bool {
+    match relay.host.parse::<IpAddr>() {
+        Ok(address) => !is_near(address),
+        Err(_) => {
+            let host = relay.host.to_ascii_lowercase();
+            let near = [".localhost", ".localdomain", ".local", ".lan", ".internal", ".home.arpa"];
+            host != "localhost" && !near.iter().any(|end| host.ends_with(end))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Host, parse};
+    use super::*;
+
+    fn warned(text: &str) -> String {
+        let host = Host { hostname: "pi", home: "/h", is_embedded: false, run: None };
+        warnings(&parse(text.as_bytes(), &host).unwrap()).join("\n")
+    }
+
+    #[test]
+    fn nothing_to_say() {
+        assert_eq!(warned("relay = smtp://10.0.0.1"), "");
+        assert_eq!(warned("relay = smtp://[fe80::1]"), "");
+        assert_eq!(warned("relay = smtp://localhost:2525"), "");
+        assert_eq!(warned("relay = maildir:/m"), "");
+    }
+
+    #[test]
+    fn each_says_what_it_is_about() {
+        for (text, word) in [
+            ("", "no relay"),
+            ("relay = smtp://8.8.8.8", "clear text"),
+            ("relay = smtp://mail.example.net", "clear text"),
+            ("relay = hold\n[relay a]\nurl = smtp://a.lan", "no route uses [relay a]"),
+            ("to = me@example.net", "to acts on the envelope only"),
+            ("from = me@example.net", "from acts on the envelope only"),
+            ("[clients ::/0]\nrelay = everyone", "open relay"),
+            ("spool-size = 1M", "only 1M"),
+        ] {
+            assert!(warned(text).contains(word), "{text}");
+        }
+    }
+}
