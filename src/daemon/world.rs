@@ -44,6 +44,8 @@ pub enum Event {
     Drop,
     /// TERM or INT: finish what is under way, accept nothing new, leave.
     Drain,
+    /// HUP: read the configuration again.
+    Reload,
     /// USR1: everything is due now.
     Flush,
 }

@@ -1,0 +1,422 @@
+//! The queue's image as a file: one writer, whole blocks, reads that can get past the cache.
+//!
+//! [`ImageFile`] holds a lock on the file for life (I14). It is filled once when it is made (I13):
+//! under a temporary name that is locked too, so that of two daemons that start together one makes
+//! the image and the other is told [`ImageError::Busy`]. What stands in the blocks is the queue's.
+//!
+//! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the medium
+//! is only to be had that way. After it has been opened nothing here allocates. Failures of single
+//! blocks are [`DiskError`]s; the log has the system's own words, once per kind.
+
+use crate::daemon::world::Random as _;
+use crate::os::folder::{Folder, Space};
+use crate::os::random::SystemRandom;
+use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
+use core::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The default image.
+const DEFAULT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The least that is a queue.
+pub const IMAGE_BYTES_MIN: u64 = 256 * 1024;
+
+const TMPFS: u32 = 0x0102_1994;
+const RAMFS: u32 = 0x8584_58f6;
+const JFFS2: u32 = 0x72b6;
+const UBIFS: u32 = 0x2405_1905;
+const BTRFS: u32 = 0x9123_683e;
+const ZFS: u32 = 0x2fc1_2fc1;
+/// Says nothing of what lies below; on routers that is jffs2 or UBIFS.
+const OVERLAYFS: u32 = 0x794c_7630;
+
+/// Why there is no image to work on. Each names the file.
+#[derive(Debug)]
+pub enum ImageError {
+    /// There is none.
+    Missing(PathBuf),
+    /// Another process works on it.
+    Busy {
+        /// The image.
+        path: PathBuf,
+        /// Whose lock it is, where /proc tells.
+        pid: Option<u32>,
+    },
+    /// It could not be laid out.
+    Format {
+        /// The image.
+        path: PathBuf,
+        /// What the disk said.
+        error: DiskError,
+    },
+    /// The system refused.
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Missing(path) => write!(formatter, "{}: no such queue", path.display()),
+            ImageError::Busy { path, pid: Some(pid) } => {
+                write!(formatter, "{}: process {pid} is already working on it", path.display())
+            }
+            ImageError::Busy { path, pid: None } => {
+                write!(formatter, "{}: another process is already working on it", path.display())
+            }
+            ImageError::Format { path, error: DiskError::Full } => {
+                write!(formatter, "{}: no space left for the queue", path.display())
+            }
+            ImageError::Format { path, error } => {
+                write!(formatter, "{}: cannot be laid out: {error:?}", path.display())
+            }
+            ImageError::Io { path, action, error } => {
+                write!(formatter, "{}: cannot {action}: {error}", path.display())
+            }
+        }
+    }
+}
+
+/// The image, open and locked.
+pub struct ImageFile {
+    file: File,
+    blocks: u32,
+    medium: Medium,
+    scratch: Box<Aligned>,
+    logged: u8,
+}
+
+/// How the medium itself is read.
+enum Medium {
+    /// Past the cache.
+    Direct(File),
+    /// The file system knows no O_DIRECT: what is cached is written and dropped first.
+    /// `dropped`: it was, and nothing was written since.
+    Cached { dropped: bool },
+}
+
+/// O_DIRECT wants memory aligned as the device's blocks are.
+#[repr(C, align(4096))]
+struct Aligned(Block);
+
+impl ImageFile {
+    /// Opens the image at `path` and takes its lock.
+    pub fn open(path: &Path) -> Result<ImageFile, ImageError> {
+        let file = match open_file(path, OpenOptions::new().read(true).write(true)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ImageError::Missing(path.to_owned()));
+            }
+            result => result.map_err(failed(path, "open it"))?,
+        };
+        lock(&file, path)?;
+        ImageFile::new(file, path)
+    }
+
+    /// Makes an image of `blocks` blocks at `path`, laid out by `format`, open and locked. One that
+    /// has come into being meanwhile is somebody's who is just starting: [`ImageError::Busy`].
+    pub fn create(
+        path: &Path,
+        blocks: u32,
+        format: impl FnOnce(&mut ImageFile) -> Result<(), DiskError>,
+    ) -> Result<ImageFile, ImageError> {
+        let parent = parent(path);
+        let folder = Folder::open(parent).map_err(failed(parent, "open the directory"))?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let temporary = path.with_file_name(name);
+        let file = lock_temporary(&temporary)?;
+        if path.symlink_metadata().is_ok() {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(ImageError::Busy { path: path.to_owned(), pid: None });
+        }
+        let made = fill_and_format(file, &temporary, &folder, blocks, format);
+        let image = made.inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })?;
+        std::fs::rename(&temporary, path).map_err(failed(path, "put it into place"))?;
+        folder.sync().map_err(failed(parent, "sync the directory"))?;
+        Ok(image)
+    }
+
+    fn new(file: File, path: &Path) -> Result<ImageFile, ImageError> {
+        let found = file.metadata().map_err(failed(path, "examine it"))?;
+        if !found.is_file() {
+            let error = io::Error::other("not a regular file");
+            return Err(ImageError::Io { path: path.to_owned(), action: "use it", error });
+        }
+        // Not by its name again: the lock is on this file, whatever its name is by now.
+        let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(again);
+        let medium = match direct {
+            Ok(direct) => Medium::Direct(direct),
+            Err(_) => Medium::Cached { dropped: false },
+        };
+        let blocks = u32::try_from(found.size() / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+        let scratch = Box::new(Aligned([0; BLOCK_BYTES]));
+        Ok(ImageFile { file, blocks, medium, scratch, logged: 0 })
+    }
+
+    fn read_direct(&mut self, number: u32) -> io::Result<()> {
+        match &self.medium {
+            Medium::Direct(direct) => direct.read_exact_at(&mut self.scratch.0, offset(number)),
+            Medium::Cached { .. } => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn note_write(&mut self) {
+        if let Medium::Cached { dropped } = &mut self.medium {
+            *dropped = false;
+        }
+    }
+
+    /// What the queue is told; the log has the rest, once per kind so that a dying disk does not
+    /// fill another.
+    fn failed(&mut self, action: &str, error: &io::Error) -> DiskError {
+        let (kind, bit) = match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => (DiskError::Full, 1),
+            Some(libc::EROFS) => (DiskError::ReadOnly, 2),
+            _ => (DiskError::Io, 4),
+        };
+        if self.logged & bit == 0 {
+            self.logged |= bit;
+            ::log::error!("queue image: cannot {action}: {error}");
+        }
+        kind
+    }
+}
+
+impl Disk for ImageFile {
+    fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        let result = self.file.read_exact_at(into, offset(number));
+        result.map_err(|error| self.failed("read", &error))
+    }
+
+    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        if matches!(self.medium, Medium::Direct(_)) {
+            match self.read_direct(number) {
+                Ok(()) => {
+                    into.copy_from_slice(&self.scratch.0);
+                    return Ok(());
+                }
+                // Some file systems take the flag and then refuse the read.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.medium = Medium::Cached { dropped: false };
+                }
+                Err(error) => return Err(self.failed("read", &error)),
+            }
+        }
+        if let Medium::Cached { dropped: false } = self.medium {
+            let result = self.file.sync_data();
+            result.map_err(|error| self.failed("sync", &error))?;
+            drop_cache(self.file.as_raw_fd());
+            self.medium = Medium::Cached { dropped: true };
+        }
+        self.read(number, into)
+    }
+
+    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+        if number >= self.blocks {
+            return Err(DiskError::Full);
+        }
+        self.note_write();
+        let result = self.file.write_all_at(from, offset(number));
+        result.map_err(|error| self.failed("write", &error))
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        let result = self.file.sync_data();
+        result.map_err(|error| {
+            self.note_write();
+            self.failed("sync", &error)
+        })
+    }
+}
+
+/// How large an image is made in `directory` if nothing is said: a quarter of what is free, at most
+/// 16 MiB; in memory also at most a sixteenth of that.
+pub fn default_size(directory: &Path) -> io::Result<u64> {
+    let space = Folder::open(directory)?.space()?;
+    Ok(size_for(space, memory_bytes()))
+}
+
+fn size_for(space: Space, memory_bytes: u64) -> u64 {
+    let mut size = DEFAULT_BYTES_MAX.min(space.free.saturating_mul(space.block_bytes) / 4);
+    if matches!(space.kind, TMPFS | RAMFS) {
+        size = size.min(memory_bytes / 16);
+    }
+    let size = size.max(IMAGE_BYTES_MIN);
+    size - size % BLOCK_BYTES as u64
+}
+
+/// True when what is in `directory` does not survive a reboot.
+pub fn is_volatile(directory: &Path) -> io::Result<bool> {
+    Ok(matches!(Folder::open(directory)?.space()?.kind, TMPFS | RAMFS))
+}
+
+/// False when writing over blocks of a file in `directory` may need new space, since the file system
+/// compresses, logs or copies on write.
+pub fn is_space_guaranteed(directory: &Path) -> io::Result<bool> {
+    Ok(!wants_random_fill(Folder::open(directory)?.space()?.kind))
+}
+
+fn wants_random_fill(kind: u32) -> bool {
+    matches!(kind, JFFS2 | UBIFS | BTRFS | ZFS | OVERLAYFS)
+}
+
+/// The directory that `path` is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn offset(number: u32) -> u64 {
+    u64::from(number) * BLOCK_BYTES as u64
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |error| ImageError::Io { path, action, error }
+}
+
+fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// The temporary file, locked and certainly the one that has the name.
+fn lock_temporary(temporary: &Path) -> Result<File, ImageError> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = open_file(temporary, &mut options).map_err(failed(temporary, "make it"))?;
+        lock(&file, temporary)?;
+        let held = file.metadata().map_err(failed(temporary, "examine it"))?;
+        match temporary.symlink_metadata() {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
+            // Whoever had it was just done with it.
+            _ => (),
+        }
+    }
+}
+
+fn fill_and_format(
+    file: File,
+    temporary: &Path,
+    folder: &Folder,
+    blocks: u32,
+    format: impl FnOnce(&mut ImageFile) -> Result<(), DiskError>,
+) -> Result<ImageFile, ImageError> {
+    let kind = folder.space().map_err(failed(temporary, "examine it"))?.kind;
+    fill(&file, kind, blocks).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            ImageError::Format { path: temporary.to_owned(), error: DiskError::Full }
+        }
+        _ => failed(temporary, "fill it")(error),
+    })?;
+    let mut image = ImageFile::new(file, temporary)?;
+    let formatted = format(&mut image);
+    formatted.map_err(|error| ImageError::Format { path: temporary.to_owned(), error })?;
+    image.file.sync_all().map_err(failed(temporary, "sync it"))?;
+    Ok(image)
+}
+
+/// Writes every block once, so that all of them are the file's from now on.
+fn fill(file: &File, kind: u32, blocks: u32) -> io::Result<()> {
+    file.set_len(0)?;
+    if kind == BTRFS {
+        // Best effort: without it the image is as safe, only slower and fragmented.
+        let _ = forbid_copy_on_write(file.as_raw_fd());
+    }
+    let mut random = if wants_random_fill(kind) { Some(SystemRandom::open()?) } else { None };
+    let mut block = [0; BLOCK_BYTES];
+    let mut writer = file;
+    for _ in 0..blocks {
+        if let Some(random) = &mut random {
+            random.fill(&mut block);
+        }
+        writer.write_all(&block)?;
+    }
+    Ok(())
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
+    match try_lock(file.as_raw_fd()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ImageError::Busy { path: path.to_owned(), pid: lock_holder(file) })
+        }
+        Err(error) => Err(failed(path, "lock it")(error)),
+    }
+}
+
+/// Who has the lock, as /proc/locks tells it: `1: FLOCK  ADVISORY  WRITE 431 08:02:1234 0 EOF`.
+fn lock_holder(file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "FLOCK");
+        let pid = words.nth(3)?.parse().ok()?;
+        let place: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
+        (place == inode).then_some(pid)
+    })
+}
+
+#[allow(unsafe_code)]
+fn try_lock(file: RawFd) -> io::Result<()> {
+    // SAFETY: takes no memory.
+    match unsafe { libc::flock(file, libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Has the kernel forget what it holds of the file, so that the next read asks the medium.
+#[allow(unsafe_code)]
+fn drop_cache(file: RawFd) {
+    // SAFETY: takes no memory.
+    unsafe { libc::posix_fadvise(file, 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+#[allow(unsafe_code)]
+fn forbid_copy_on_write(file: RawFd) -> io::Result<()> {
+    const NO_COPY_ON_WRITE: libc::c_int = 0x0080_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: both requests read or write one int, and the pointers are to a live one.
+    let result = unsafe {
+        match libc::ioctl(file, libc::FS_IOC_GETFLAGS, &mut flags) {
+            0 => {
+                flags |= NO_COPY_ON_WRITE;
+                libc::ioctl(file, libc::FS_IOC_SETFLAGS, &flags)
+            }
+            error => error,
+        }
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[allow(unsafe_code)]
+fn memory_bytes() -> u64 {
+    // SAFETY: sysinfo is plain numbers, zeros are valid, and the pointer is to a live variable.
+    let found = unsafe {
+        let mut found: libc::sysinfo = core::mem::zeroed();
+        if libc::sysinfo(&mut found) != 0 {
+            return 0;
+        }
+        found
+    };
+    (found.totalram as u64).saturating_mul(u64::from(found.mem_unit))
+}

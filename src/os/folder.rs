@@ -1,0 +1,234 @@
+//! A directory held open, and names in it.
+//!
+//! Every name is looked up from the open directory, never from the root again, so nobody who can
+//! rename directories above can make two steps of one delivery end in two places. Files are opened
+//! without following a link at the end. Names are copied onto the stack: nothing here allocates.
+//! Limits: a name (with at most a subfolder before it) of 300 bytes.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+const NAME_BYTES_MAX: usize = 300;
+
+/// An open directory.
+pub(crate) struct Folder {
+    file: File,
+}
+
+/// How full a file system is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Space {
+    /// Blocks in all.
+    pub(crate) blocks: u64,
+    /// Blocks that an ordinary user may still take.
+    pub(crate) free: u64,
+    /// Bytes in a block.
+    pub(crate) block_bytes: u64,
+    /// The file system's magic number.
+    pub(crate) kind: u32,
+}
+
+impl Folder {
+    /// Opens the directory at `path`, links followed: the path is the administrator's.
+    pub(crate) fn open(path: &Path) -> io::Result<Folder> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        Ok(Folder { file })
+    }
+
+    /// Opens a directory in this one, links not followed.
+    pub(crate) fn open_folder(&self, name: &str) -> io::Result<Folder> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        Ok(Folder { file: self.open_at(name, flags, 0)? })
+    }
+
+    /// Opens a file to read. Neither a link nor the other end of a FIFO is waited for or followed.
+    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
+        self.open_at(name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+    }
+
+    /// Makes a file that was not there, to write.
+    pub(crate) fn create_file(&self, name: &str, mode: u32) -> io::Result<File> {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        self.open_at(name, flags, mode)
+    }
+
+    /// Makes a directory in this one. `Ok(false)`: it was there.
+    pub(crate) fn create_folder(&self, name: &str, mode: u32) -> io::Result<bool> {
+        match on_name(name, |name| make_directory_at(self.file.as_raw_fd(), name, mode)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    /// Renames `from` to `to`, replacing it.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let folder = self.file.as_raw_fd();
+        on_name(from, |from| on_name(to, |to| rename_at(folder, from, to)))
+    }
+
+    /// Removes a file's name. `Ok(false)`: it was not there.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<bool> {
+        match on_name(name, |name| remove_at(self.file.as_raw_fd(), name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Makes the names in it durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// What it is and whose.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
+    /// How full its file system is, and of what kind.
+    pub(crate) fn space(&self) -> io::Result<Space> {
+        space(self.file.as_raw_fd())
+    }
+
+    fn open_at(&self, name: &str, flags: libc::c_int, mode: u32) -> io::Result<File> {
+        let flags = flags | libc::O_CLOEXEC | libc::O_LARGEFILE;
+        on_name(name, |name| {
+            loop {
+                match open_at(self.file.as_raw_fd(), name, flags, mode) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                    result => return result.map(File::from),
+                }
+            }
+        })
+    }
+}
+
+/// Hands `name` over as C wants it. It is not empty, holds no NUL, and is bounded.
+fn on_name<T>(name: &str, call: impl FnOnce(&core::ffi::CStr) -> io::Result<T>) -> io::Result<T> {
+    let mut bytes = [0; NAME_BYTES_MAX + 1];
+    match bytes.get_mut(..name.len()) {
+        Some(room) if name.len() <= NAME_BYTES_MAX => room.copy_from_slice(name.as_bytes()),
+        _ => return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)),
+    }
+    match core::ffi::CStr::from_bytes_until_nul(&bytes) {
+        Ok(text) if text.count_bytes() == name.len() && !name.is_empty() => call(text),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
+}
+
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[allow(unsafe_code)]
+fn open_at(
+    folder: RawFd,
+    name: &core::ffi::CStr,
+    flags: libc::c_int,
+    mode: u32,
+) -> io::Result<OwnedFd> {
+    // SAFETY: the name is a live C string; the descriptor returned is new, so ours alone.
+    unsafe {
+        let file = checked(libc::openat(folder, name.as_ptr(), flags, mode as libc::c_uint))?;
+        Ok(OwnedFd::from_raw_fd(file))
+    }
+}
+
+#[allow(unsafe_code)]
+fn make_directory_at(folder: RawFd, name: &core::ffi::CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: the name is a live C string.
+    checked(unsafe { libc::mkdirat(folder, name.as_ptr(), mode as libc::mode_t) }).map(drop)
+}
+
+#[allow(unsafe_code)]
+fn rename_at(folder: RawFd, from: &core::ffi::CStr, to: &core::ffi::CStr) -> io::Result<()> {
+    // SAFETY: both names are live C strings.
+    checked(unsafe { libc::renameat(folder, from.as_ptr(), folder, to.as_ptr()) }).map(drop)
+}
+
+#[allow(unsafe_code)]
+fn remove_at(folder: RawFd, name: &core::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the name is a live C string.
+    checked(unsafe { libc::unlinkat(folder, name.as_ptr(), 0) }).map(drop)
+}
+
+#[allow(unsafe_code)]
+fn space(file: RawFd) -> io::Result<Space> {
+    // SAFETY: statfs is plain numbers, zeros are valid, and the pointer is to a live variable.
+    let found = unsafe {
+        let mut found: libc::statfs = core::mem::zeroed();
+        checked(libc::fstatfs(file, &mut found))?;
+        found
+    };
+    Ok(Space {
+        blocks: found.f_blocks as u64,
+        free: found.f_bavail as u64,
+        block_bytes: found.f_bsize as u64,
+        kind: found.f_type as u32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    fn open(directory: &tempfile::TempDir) -> Folder {
+        Folder::open(directory.path()).unwrap()
+    }
+
+    #[test]
+    fn names_are_bounded_and_hold_no_nul() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = open(&directory);
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for name in ["", "a\0b", long.as_str(), &long[1..]] {
+            let error = folder.create_file(name, 0o600).unwrap_err().raw_os_error().unwrap();
+            assert!([libc::EINVAL, libc::ENAMETOOLONG, libc::ENOENT].contains(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn makes_renames_removes() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = open(&directory);
+        assert!(folder.create_folder("new", 0o700).unwrap());
+        assert!(!folder.create_folder("new", 0o700).unwrap());
+        let mut file = folder.create_file("one", 0o600).unwrap();
+        file.write_all(b"text").unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(folder.create_file("one", 0o600).is_err());
+        folder.rename("one", "new/two").unwrap();
+        folder.sync().unwrap();
+        assert_eq!(std::fs::read(directory.path().join("new/two")).unwrap(), b"text");
+        assert!(folder.remove("new/two").unwrap());
+        assert!(!folder.remove("new/two").unwrap());
+        assert_eq!(folder.metadata().unwrap().uid(), crate::os::process::user_id());
+    }
+
+    #[test]
+    fn a_link_is_neither_read_nor_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = open(&directory);
+        let target = directory.path().join("target");
+        std::fs::write(&target, "kept").unwrap();
+        symlink(&target, directory.path().join("link")).unwrap();
+        symlink(directory.path(), directory.path().join("folder")).unwrap();
+        let error = folder.open_file("link").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
+        assert!(folder.create_file("link", 0o600).is_err());
+        assert!(folder.open_folder("folder").is_err());
+        assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn space_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let space = open(&directory).space().unwrap();
+        assert!(space.block_bytes >= 512 && space.free <= space.blocks);
+        assert_ne!(space.kind, 0);
+    }
+}

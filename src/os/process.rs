@@ -1,0 +1,178 @@
+//! This process and the users of this system: descriptors, dumps, the umask, names and numbers.
+//!
+//! Called at the start and by commands, so these may allocate. User lookups go through libc, which
+//! asks what the system is configured to ask.
+
+use std::ffi::{CStr, CString};
+use std::io;
+
+/// A user of this system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+}
+
+/// The user that the daemon runs as on a full system.
+pub const DAEMON_USER: &str = "mote";
+
+const ENTRY_BYTES_MAX: usize = 64 * 1024;
+
+/// What every daemon does first: files are nobody else's unless said otherwise, and neither a core
+/// nor a debugger of the same user sees what mail went through (threats 19).
+#[allow(unsafe_code)]
+pub fn prepare() -> io::Result<()> {
+    // SAFETY: these calls take and keep no memory.
+    let result = unsafe {
+        libc::umask(0o077);
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sees to it that `needed` descriptors can be open, raising the soft limit if the hard one lets it.
+/// Err: the limit there is.
+// The casts: these are 32 bits on some systems.
+#[allow(unsafe_code, clippy::unnecessary_cast)]
+pub fn ensure_descriptors(needed: u64) -> Result<(), u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live, writable rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Ok(());
+    }
+    if limit.rlim_cur as u64 >= needed {
+        return Ok(());
+    }
+    if (limit.rlim_max as u64) < needed {
+        return Err(limit.rlim_max as u64);
+    }
+    limit.rlim_cur = needed as libc::rlim_t;
+    // SAFETY: the pointer is to a live rlimit.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(()),
+        _ => Err(limit.rlim_max as u64),
+    }
+}
+
+/// The user on whose behalf this process acts (effective id).
+#[allow(unsafe_code)]
+pub fn user_id() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The user who started this process (real id).
+#[allow(unsafe_code)]
+pub fn real_user_id() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// The user with that number.
+#[allow(unsafe_code)]
+pub fn user_by_id(uid: u32) -> Option<User> {
+    look_up(|entry, buffer, found| {
+        // SAFETY: every pointer is to live memory of the length given with it.
+        unsafe { libc::getpwuid_r(uid, entry, buffer.as_mut_ptr().cast(), buffer.len(), found) }
+    })
+}
+
+/// The user with that login name.
+#[allow(unsafe_code)]
+pub fn user_by_name(name: &str) -> Option<User> {
+    let name = CString::new(name).ok()?;
+    look_up(|entry, buffer, found| {
+        let (buffer, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: every pointer is to live memory of the length given with it.
+        unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, len, found) }
+    })
+}
+
+/// True for the owners whose sockets and directories a local program may trust with mail: root,
+/// the daemon's user, and itself (decisions: a socket of anybody else could be a trap).
+pub fn is_trusted_owner(uid: u32) -> bool {
+    uid == 0
+        || uid == user_id()
+        || user_by_name(DAEMON_USER).is_some_and(|daemon| daemon.uid == uid)
+}
+
+/// What the system calls itself; "localhost" if it has no name.
+#[allow(unsafe_code)]
+pub fn hostname() -> String {
+    let mut bytes = [0u8; 256];
+    // SAFETY: the pointer and the length are those of one live array, less its last byte, which so
+    // stays zero.
+    unsafe { libc::gethostname(bytes.as_mut_ptr().cast(), bytes.len() - 1) };
+    match CStr::from_bytes_until_nul(&bytes).map(CStr::to_str) {
+        Ok(Ok(name)) if !name.is_empty() => name.to_owned(),
+        _ => "localhost".to_owned(),
+    }
+}
+
+type Found = *mut libc::passwd;
+
+#[allow(unsafe_code)]
+fn look_up(call: impl Fn(Found, &mut [u8], *mut Found) -> libc::c_int) -> Option<User> {
+    let mut buffer = vec![0u8; 1024];
+    loop {
+        // SAFETY: passwd is numbers and pointers; zeros are valid.
+        let mut entry: libc::passwd = unsafe { core::mem::zeroed() };
+        let mut found: Found = core::ptr::null_mut();
+        match call(&mut entry, &mut buffer, &mut found) {
+            0 if found.is_null() => return None,
+            0 => {
+                return Some(User {
+                    name: text(entry.pw_name),
+                    uid: entry.pw_uid,
+                    gid: entry.pw_gid,
+                    home: text(entry.pw_dir),
+                });
+            }
+            libc::EINTR => (),
+            libc::ERANGE if buffer.len() < ENTRY_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),
+            _ => return None,
+        }
+    }
+}
+
+/// The text at `pointer`, which a successful lookup has put into its buffer.
+#[allow(unsafe_code)]
+fn text(pointer: *const libc::c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: a lookup that succeeded leaves NUL-ended text in the buffer, which is still alive.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_both_ways() {
+        let root = user_by_id(0).unwrap();
+        assert_eq!(user_by_name(&root.name), Some(root));
+        assert_eq!(user_by_name("no-such-user-here"), None);
+        assert_eq!(user_by_name("a\0b"), None);
+    }
+
+    #[test]
+    fn descriptors_are_raised_or_refused() {
+        assert_eq!(ensure_descriptors(16), Ok(()));
+        assert!(ensure_descriptors(u64::MAX >> 1).is_err());
+    }
+
+    #[test]
+    fn this_machine_has_a_name() {
+        assert!(!hostname().is_empty());
+        assert!(is_trusted_owner(user_id()) && is_trusted_owner(0));
+        assert!(!is_trusted_owner(4_000_000_001));
+    }
+}

@@ -1,0 +1,568 @@
+//! The world as the daemon sees it: every trait it asks for, on one value, and the wait for events.
+//!
+//! [`World::open`] takes everything there is to take, in the order that safety wants: signals before
+//! any thread, the image's lock before any socket (a second daemon is told so at once and touches
+//! nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the reason.
+//!
+//! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for comes
+//! with the next wait, which then does not block.
+
+use crate::base::time::Now;
+use crate::daemon::world::{
+    Accepted, Clock, Event, Net, NetError, Random, Resolver, Token, Transfer,
+};
+use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::limits::LISTENERS_MAX;
+use crate::os::clock::SystemClock;
+use crate::os::disk::{self, ImageError, ImageFile};
+use crate::os::drops::{self, Drops};
+use crate::os::log;
+use crate::os::mailbox::Maildirs;
+use crate::os::process;
+use crate::os::random::SystemRandom;
+use crate::os::reactor::{EVENTS_MAX, Reactor, Ready};
+use crate::os::resolver::NameResolver;
+use crate::os::signals::{Signal, Signals};
+use crate::os::socket;
+use crate::os::watch::Watch;
+use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
+use crate::relay::mailbox::{Mailbox, MailboxError};
+use core::fmt;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Descriptors beside those of slots and listeners: the standard three, poll, bell, signals, watch,
+/// the image twice, directories, the resolver's files and sockets.
+const OTHER_DESCRIPTORS: u64 = 40;
+/// What a drop file may have beside the message: the longest envelope.
+const ENVELOPE_BYTES_MAX: u64 = 64 * 1024;
+/// How often the drop directory is looked into where the kernel does not tell.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How soon stderr is asked again while lines wait for it.
+const LOG_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where mail comes in, as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// An address; `[::]` serves IPv4 as well, unless `0.0.0.0` has the same port.
+    Address(SocketAddr),
+    /// All addresses, for what arrives through one interface.
+    Interface {
+        /// The interface's name.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(String),
+}
+
+/// What the world has to know. All of it is settled for the life of the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// In this order they are numbered; `submit` and `control` follow.
+    pub listen: Vec<Listen>,
+    /// Where the sockets `submit` and `control` are made.
+    pub run_directory: PathBuf,
+    /// Where the image and the drop directory are.
+    pub spool_directory: PathBuf,
+    /// Bytes of an image that has to be made; none: by what there is.
+    pub spool_size: Option<u64>,
+    /// Bytes of the largest message, for drop files.
+    pub message_size: u64,
+    /// True for the daemon of the whole system, whose users submit to it; false for one user's own.
+    pub is_system: bool,
+    /// How many sockets there may be.
+    pub tokens: u16,
+    /// How many mails may be on their way into Maildirs at one time.
+    pub mailbox_slots: u16,
+}
+
+impl Settings {
+    /// The queue's image.
+    pub fn image_path(&self) -> PathBuf {
+        image_path(&self.spool_directory)
+    }
+}
+
+/// The image in a spool directory.
+pub fn image_path(spool_directory: &Path) -> PathBuf {
+    spool_directory.join("queue")
+}
+
+/// The drop directory in a spool directory.
+pub fn drop_path(spool_directory: &Path) -> PathBuf {
+    spool_directory.join("drop")
+}
+
+/// The socket for local mail in a run directory.
+pub fn submit_path(run_directory: &Path) -> PathBuf {
+    run_directory.join("submit")
+}
+
+/// The socket for administration in a run directory.
+pub fn control_path(run_directory: &Path) -> PathBuf {
+    run_directory.join("control")
+}
+
+/// What speaks to a listener's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenerKind {
+    /// SMTP over TCP, with the address that it was bound to.
+    Smtp(SocketAddr),
+    /// SMTP of local users, over a Unix socket.
+    Submit,
+    /// The control protocol.
+    Control,
+}
+
+/// Why the world could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// No image, or somebody else's.
+    Image(ImageError),
+    /// A listener could not be made.
+    Listen {
+        /// Address, interface or path.
+        place: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A directory could not be made or used.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The slots that are configured need more descriptors than there may be.
+    Descriptors {
+        /// So many are needed.
+        needed: u64,
+        /// So many there may be.
+        limit: u64,
+    },
+    /// The system refused something basic.
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+impl OpenError {
+    /// True when another daemon is at work here: try again when it has ended.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            OpenError::Image(ImageError::Busy { .. }) => true,
+            OpenError::Listen { error, .. } => error.kind() == io::ErrorKind::AddrInUse,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Image(error) => write!(formatter, "{error}"),
+            OpenError::Listen { place, error } => {
+                write!(formatter, "cannot listen on {place}: {error}")
+            }
+            OpenError::Directory { path, error } => {
+                write!(formatter, "{}: cannot use the directory: {error}", path.display())
+            }
+            OpenError::Descriptors { needed, limit } => write!(
+                formatter,
+                "{needed} open files are needed and {limit} allowed: raise the limit (ulimit -n), \
+                 or lower 'sessions' and 'senders'"
+            ),
+            OpenError::System { action, error } => {
+                write!(formatter, "cannot {action}: {error}")
+            }
+        }
+    }
+}
+
+/// Everything outside.
+pub struct World {
+    reactor: Reactor,
+    signals: Signals,
+    watch: Option<Watch>,
+    disk: ImageFile,
+    resolver: NameResolver,
+    clock: SystemClock,
+    random: SystemRandom,
+    maildirs: Maildirs,
+    drops: Drops,
+    listeners: Vec<ListenerKind>,
+    told: Told,
+    /// When the drop directory is looked into next, where there is no watch.
+    look: Option<Instant>,
+}
+
+/// What happened and was not yet passed on.
+#[derive(Default)]
+struct Told {
+    drain: bool,
+    reload: bool,
+    flush: bool,
+    drop: bool,
+}
+
+impl Told {
+    /// The next of them, most urgent first.
+    fn take(&mut self) -> Option<Event> {
+        let pending = [
+            (&mut self.drain, Event::Drain),
+            (&mut self.reload, Event::Reload),
+            (&mut self.flush, Event::Flush),
+            (&mut self.drop, Event::Drop),
+        ];
+        for (pending, event) in pending {
+            if core::mem::take(pending) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn is_any(&self) -> bool {
+        self.drain || self.reload || self.flush || self.drop
+    }
+}
+
+impl World {
+    /// How many events a caller's vector should have room for.
+    pub const EVENTS_MAX: usize = EVENTS_MAX + 16;
+
+    /// Takes everything. An image that is missing is made, and laid out by `format`.
+    pub fn open(
+        settings: &Settings,
+        format: impl FnOnce(&mut ImageFile) -> Result<(), DiskError>,
+    ) -> Result<World, OpenError> {
+        let needed = u64::from(settings.tokens)
+            + 2 * u64::from(settings.mailbox_slots)
+            + LISTENERS_MAX as u64
+            + OTHER_DESCRIPTORS;
+        process::ensure_descriptors(needed)
+            .map_err(|limit| OpenError::Descriptors { needed, limit })?;
+        let signals = Signals::open().map_err(system("take signals"))?;
+        let random = SystemRandom::open().map_err(system("get random numbers"))?;
+        // Users must get through to the drop directory, and to the socket.
+        let (spool_mode, run_mode) =
+            if settings.is_system { (0o711, 0o755) } else { (0o700, 0o700) };
+        make_directory(&settings.spool_directory, spool_mode)?;
+        make_directory(&settings.run_directory, run_mode)?;
+        let disk = open_image(settings, format)?;
+
+        let mut reactor = Reactor::new(settings.tokens).map_err(system("make a poll"))?;
+        let listeners = listen(&mut reactor, settings)?;
+        reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
+
+        let drop_path = drop_path(&settings.spool_directory);
+        let drop_error = |error| OpenError::Directory { path: drop_path.clone(), error };
+        let is_shared = settings.is_system && process::user_id() == 0;
+        drops::ensure_directory(&drop_path, is_shared).map_err(drop_error)?;
+        let file_bytes_max = settings.message_size.saturating_add(ENVELOPE_BYTES_MAX);
+        let drops = Drops::open(&drop_path, file_bytes_max).map_err(drop_error)?;
+        let watch = Watch::open(&drop_path).ok();
+        if let Some(watch) = &watch {
+            reactor.add_watch(watch.as_raw_fd()).map_err(system("watch the drop directory"))?;
+        }
+
+        let bell = reactor.bell().map_err(system("make a waker"))?;
+        let resolver = NameResolver::start(bell).map_err(system("start the resolver's threads"))?;
+        let look = watch.is_none().then(|| Instant::now() + LOOK_EVERY);
+        Ok(World {
+            reactor,
+            signals,
+            watch,
+            disk,
+            resolver,
+            clock: SystemClock::new(),
+            random,
+            maildirs: Maildirs::new(settings.mailbox_slots),
+            drops,
+            listeners,
+            // Whatever lies in the drop directory has been there before the watch.
+            told: Told { drop: true, ..Told::default() },
+            look,
+        })
+    }
+
+    /// The listeners; an index is an [`Event::Listener`]'s number.
+    pub fn listeners(&self) -> &[ListenerKind] {
+        &self.listeners
+    }
+
+    /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into `events`,
+    /// which is emptied first and must have room for at least one; it never grows. May return
+    /// with none before its time.
+    pub fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        events.clear();
+        log::drain();
+        if self.reactor.is_drained() {
+            self.reactor.poll(self.patience(timeout))?;
+        }
+        let World { reactor, signals, watch, told, .. } = self;
+        reactor.give(events.capacity(), |ready| match ready {
+            Ready::Event(event) => events.push(event),
+            Ready::Signals => {
+                while let Some(signal) = signals.take() {
+                    match signal {
+                        Signal::Drain => told.drain = true,
+                        Signal::Reload => told.reload = true,
+                        Signal::Flush => told.flush = true,
+                    }
+                }
+            }
+            Ready::Watch => told.drop |= watch.as_mut().is_some_and(Watch::drain),
+            // Whatever it rang for is asked for on every turn.
+            Ready::Bell => (),
+        });
+        self.look_by_time();
+        while events.len() < events.capacity() {
+            let resolved = self.resolver.take();
+            let resolved = resolved.map(|(ticket, answer)| Event::Resolved { ticket, answer });
+            match resolved.or_else(|| self.told.take()) {
+                Some(event) => events.push(event),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let told = self.told.is_any().then_some(Duration::ZERO);
+        let log = log::is_waiting().then_some(LOG_AGAIN);
+        let look = self.look.map(|time| time.saturating_duration_since(Instant::now()));
+        [timeout, told, log, look, self.resolver.patience()].into_iter().flatten().min()
+    }
+
+    fn look_by_time(&mut self) {
+        if let Some(look) = &mut self.look {
+            let now = Instant::now();
+            if now >= *look {
+                self.told.drop = true;
+                *look = now + LOOK_EVERY;
+            }
+        }
+    }
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    move |error| OpenError::System { action, error }
+}
+
+/// Makes a directory, and those above it, if it is missing; one that is there is its owner's matter.
+fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
+    let make = || {
+        if path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode))
+    };
+    make().map_err(|error| OpenError::Directory { path: path.to_owned(), error })
+}
+
+fn open_image(
+    settings: &Settings,
+    format: impl FnOnce(&mut ImageFile) -> Result<(), DiskError>,
+) -> Result<ImageFile, OpenError> {
+    let path = settings.image_path();
+    match ImageFile::open(&path) {
+        Err(ImageError::Missing(_)) => (),
+        result => return result.map_err(OpenError::Image),
+    }
+    let directory = &settings.spool_directory;
+    let size = match settings.spool_size {
+        Some(size) => size,
+        None => disk::default_size(directory)
+            .map_err(|error| OpenError::Directory { path: directory.clone(), error })?,
+    };
+    let blocks = u32::try_from(size / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+    ImageFile::create(&path, blocks, format).map_err(OpenError::Image)
+}
+
+fn listen(reactor: &mut Reactor, settings: &Settings) -> Result<Vec<ListenerKind>, OpenError> {
+    let mut kinds = Vec::with_capacity(LISTENERS_MAX);
+    for listen in &settings.listen {
+        let made = match listen {
+            Listen::Address(address) => {
+                let only_v6 = has_v4_wildcard(settings, *address);
+                listen_tcp(reactor, *address, None, only_v6)
+            }
+            Listen::Interface { name, port } => listen_interface(reactor, name, *port),
+            Listen::Unix(path) => {
+                let mode = if settings.is_system { 0o666 } else { 0o600 };
+                listen_unix(reactor, Path::new(path), mode).map(|()| ListenerKind::Submit)
+            }
+        };
+        kinds.push(made.map_err(|error| OpenError::Listen { place: place(listen), error })?);
+    }
+    let (submit_mode, control_mode) =
+        if settings.is_system { (0o666, 0o660) } else { (0o600, 0o600) };
+    let local = [
+        (submit_path(&settings.run_directory), submit_mode, ListenerKind::Submit),
+        (control_path(&settings.run_directory), control_mode, ListenerKind::Control),
+    ];
+    for (path, mode, kind) in local {
+        listen_unix(reactor, &path, mode)
+            .map_err(|error| OpenError::Listen { place: path.display().to_string(), error })?;
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+fn place(listen: &Listen) -> String {
+    match listen {
+        Listen::Address(address) => address.to_string(),
+        Listen::Interface { name, port } => format!("interface {name}, port {port}"),
+        Listen::Unix(path) => path.clone(),
+    }
+}
+
+/// Both wildcards of one port are wanted, so the one must leave IPv4 to the other.
+fn has_v4_wildcard(settings: &Settings, address: SocketAddr) -> bool {
+    let other = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    settings.listen.contains(&Listen::Address(other))
+}
+
+fn listen_tcp(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    device: Option<&str>,
+    only_v6: bool,
+) -> io::Result<ListenerKind> {
+    let listener = socket::listen_tcp(address, device, only_v6)?;
+    let address = listener.local_addr()?;
+    reactor.add_tcp(listener)?;
+    Ok(ListenerKind::Smtp(address))
+}
+
+fn listen_interface(reactor: &mut Reactor, name: &str, port: u16) -> io::Result<ListenerKind> {
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    match listen_tcp(reactor, v6, Some(name), false) {
+        // No IPv6 in this kernel, or switched off.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)
+            ) =>
+        {
+            let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+            listen_tcp(reactor, v4, Some(name), false)
+        }
+        result => result,
+    }
+}
+
+fn listen_unix(reactor: &mut Reactor, path: &Path, mode: u32) -> io::Result<()> {
+    reactor.add_unix(socket::listen_unix(path, mode)?)
+}
+
+impl Disk for World {
+    fn blocks(&self) -> u32 {
+        self.disk.blocks()
+    }
+
+    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        self.disk.read(number, into)
+    }
+
+    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        self.disk.read_medium(number, into)
+    }
+
+    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+        self.disk.write(number, from)
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.disk.sync()
+    }
+}
+
+impl Net for World {
+    fn accept(&mut self, listener: u8, token: Token) -> Accepted {
+        self.reactor.accept(listener, token)
+    }
+
+    fn connect(&mut self, token: Token, to: SocketAddr) -> Result<(), NetError> {
+        self.reactor.connect(token, to)
+    }
+
+    fn receive(&mut self, token: Token, into: &mut [u8]) -> Transfer {
+        self.reactor.receive(token, into)
+    }
+
+    fn send(&mut self, token: Token, from: &[u8]) -> Transfer {
+        self.reactor.send(token, from)
+    }
+
+    fn close(&mut self, token: Token) {
+        self.reactor.close(token);
+    }
+}
+
+impl Resolver for World {
+    fn resolve(&mut self, ticket: u32, host: &str) -> bool {
+        self.resolver.resolve(ticket, host)
+    }
+}
+
+impl Clock for World {
+    fn now(&mut self) -> Now {
+        self.clock.now()
+    }
+}
+
+impl Random for World {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+}
+
+impl Mailbox for World {
+    fn open_mail(&mut self, slot: u16, directory: &str, name: &str) -> Result<(), MailboxError> {
+        self.maildirs.open_mail(slot, directory, name)
+    }
+
+    fn append_mail(&mut self, slot: u16, bytes: &[u8]) -> Result<(), MailboxError> {
+        self.maildirs.append_mail(slot, bytes)
+    }
+
+    fn deliver_mail(&mut self, slot: u16) -> Result<(), MailboxError> {
+        self.maildirs.deliver_mail(slot)
+    }
+
+    fn abandon_mail(&mut self, slot: u16) {
+        self.maildirs.abandon_mail(slot);
+    }
+}
+
+impl DropDirectory for World {
+    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+        self.drops.next_drop()
+    }
+
+    fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {
+        self.drops.read_drop(into)
+    }
+
+    fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
+        self.drops.remove_drop(name)
+    }
+
+    fn sync_drops(&mut self) -> Result<(), DropError> {
+        self.drops.sync_drops()
+    }
+}
