@@ -1,0 +1,159 @@
+//! The client of the control socket: one request line out, JSON lines back.
+//!
+//! The last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`; without one of
+//! them the daemon died in between, and the answer does not count. A line may have any length that
+//! one message's recipients need, but not more than [`LINE_BYTES_MAX`]; a daemon that says nothing
+//! for [`PATIENCE`] is given up. Nothing here opens the queue itself.
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use super::json::{self, Object};
+use crate::os::local;
+use crate::os::process::is_trusted_owner;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest silence of a daemon that is busy with a sync on slow flash.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// 112 recipients, each with its address and the last reply to it, escaped.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Sends `request` and gives `each` every line of the answer, as it came and as it was understood.
+pub fn ask(
+    context: &Context,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+) -> Result<(), Failure> {
+    let candidates = context.control_places()?.control;
+    let (path, stream) = find(&candidates)?;
+    let lost = |error: std::io::Error| {
+        let path = path.display();
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                let text = format!("the daemon at {path} does not answer");
+                Failure::new(Exit::TEMPORARY, text)
+            }
+            _ => Failure::new(Exit::TEMPORARY, format!("lost the daemon at {path}: {error}")),
+        }
+    };
+    (&stream).write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
+    read_answer(BufReader::new(&stream), each).map_err(|trouble| match trouble {
+        Trouble::Io(error) => lost(error),
+        Trouble::Told(failure) => failure,
+    })
+}
+
+/// A word that may stand in a request line: no blanks, no control characters.
+pub fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn find(candidates: &[PathBuf]) -> Result<(&Path, UnixStream), Failure> {
+    let mut refusal = None;
+    for path in candidates {
+        match local::connect(path, PATIENCE) {
+            Ok(stream) if local::peer_uid(&stream).is_ok_and(is_trusted_owner) => {
+                return Ok((path, stream));
+            }
+            Ok(_) => {
+                let text = format!("{} belongs to somebody else", path.display());
+                refusal.get_or_insert(Failure::new(Exit::PERMISSION, text));
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let text =
+                    format!("{}: permission denied (try as root or user mote)", path.display());
+                refusal.get_or_insert(Failure::new(Exit::PERMISSION, text));
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                let text = format!("the daemon at {} does not answer", path.display());
+                refusal.get_or_insert(Failure::new(Exit::TEMPORARY, text));
+            }
+            // Not there, or nobody listens.
+            Err(_) => {}
+        }
+    }
+    let looked = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
+    Err(refusal.unwrap_or_else(|| {
+        Failure::new(Exit::TEMPORARY, format!("daemon is not running (no answer at {looked})"))
+    }))
+}
+
+enum Trouble {
+    Io(std::io::Error),
+    Told(Failure),
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Trouble {
+        Trouble::Io(error)
+    }
+}
+
+fn read_answer(
+    mut answer: impl BufRead,
+    mut each: impl FnMut(&str, &Object),
+) -> Result<(), Trouble> {
+    let nonsense = || {
+        let text =
+            "the daemon's answer is not understood; are daemon and command the same version?";
+        Trouble::Told(Failure::new(Exit::SOFTWARE, text))
+    };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        answer.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            return Err(match line.len() as u64 {
+                LINE_BYTES_MAX => nonsense(),
+                _ => Trouble::Io(ErrorKind::UnexpectedEof.into()),
+            });
+        };
+        let text = core::str::from_utf8(text).map_err(|_| nonsense())?;
+        let object = json::parse(text).ok_or_else(nonsense)?;
+        match object.text("end") {
+            "" => each(text, &object),
+            "ok" => return Ok(()),
+            _ => {
+                let code = object.number("exit").and_then(|code| u8::try_from(code).ok());
+                let exit = code.filter(|code| *code != 0).map_or(Exit::SOFTWARE, Exit);
+                return Err(Trouble::Told(Failure::new(exit, object.text("message"))));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> (usize, Result<(), Trouble>) {
+        let mut count = 0;
+        let result = read_answer(text.as_bytes(), |_, _| count += 1);
+        (count, result)
+    }
+
+    #[test]
+    fn the_end_decides() {
+        let (count, result) =
+            answer("{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"end\":\"ok\"}\n{\"id\":\"c\"}\n");
+        assert!(count == 2 && result.is_ok());
+        let (_, result) = answer("{\"end\":\"error\",\"exit\":67,\"message\":\"no such\"}\n");
+        let expected = Failure::new(Exit::NO_USER, "no such");
+        assert!(matches!(result, Err(Trouble::Told(failure)) if failure == expected));
+        for cut in ["", "{\"id\":\"a\"}\n", "{\"end\":\"ok\"}"] {
+            assert!(matches!(answer(cut).1, Err(Trouble::Io(_))), "{cut}");
+        }
+        for bad in ["x\n", "\n", "{\"end\":\"error\"}\n", "{\"end\":\"error\",\"exit\":0}\n"] {
+            let result = answer(bad).1;
+            assert!(matches!(result, Err(Trouble::Told(f)) if f.exit == Exit::SOFTWARE), "{bad}");
+        }
+    }
+
+    #[test]
+    fn words() {
+        assert!(is_word("1kQ7d") && is_word("all"));
+        assert!(!is_word("") && !is_word("a b") && !is_word("a\nrm"));
+    }
+}
