@@ -1,0 +1,55 @@
+# Every task of the project. Each target works on a fresh clone with Rust and, for the tests'
+# peers, Debian's apt-get; what is missing is said in one line.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+MOTE := $(TARGET)/release/mote
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test check fmt bench sizes clean rust peers
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+rust:
+	@command -v $(CARGO) >/dev/null || { echo "missing: cargo (Rust 1.85 or later, see https://rustup.rs)"; exit 1; }
+
+build: rust ## the release binary
+	$(CARGO) build --release
+
+run: build ## run mote on 127.0.0.1:2525 with everything under target/run
+	@mkdir -p $(TARGET)/run
+	@echo
+	@echo "mote listens on 127.0.0.1:2525 and delivers into $(TARGET)/run/Maildir. From another terminal, send a mail:"
+	@echo "  printf 'Subject: hello\n\nIt works.\n' | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
+	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --upload-file CHANGELOG.md"
+	@echo "and read it in $(TARGET)/run/Maildir/new. Ctrl-C ends mote."
+	@echo
+	MOTE_HOME=$(TARGET)/run $(MOTE) serve
+
+demo: build ## mail through two instances, then SIGKILL with 200 in flight: what was lost?
+	sh tests/demo/demo.sh $(MOTE)
+
+peers: # the mail programs that the tests talk to, unpacked, not installed
+	@sh tests/e2e/peers.sh
+
+test: rust peers ## the whole suite
+	$(CARGO) test
+
+check: rust ## formatting, lints, documentation and the tidy test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	$(CARGO) test --test tidy
+
+fmt: rust ## format the source
+	$(CARGO) fmt
+
+bench: build ## messages a second beside the least that any receiver must do
+	sh tests/bench/bench.sh $(MOTE)
+
+sizes: build ## bytes of the product, in all and by room
+	sh tests/bench/sizes.sh $(MOTE)
+
+clean: rust ## remove everything that was built
+	$(CARGO) clean

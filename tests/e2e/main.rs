@@ -1,0 +1,22 @@
+//! The real binary on loopback, between programs that nobody here wrote.
+//!
+//! Each test starts `mote -C FILE serve` in a folder of its own, on ports of its own, with real
+//! clients before it and real servers behind it. Those are unpacked by `peers.sh` into
+//! `target/peers`; a test whose peer is not there says `skipped: NAME: reason` and passes.
+//!
+//! Tests that measure times or count system calls hold `load::quiet()`, all others `load::shared()`:
+//! the former run alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bodies;
+mod durability;
+mod instance;
+mod latency;
+mod load;
+mod memory;
+mod peers;
+mod receive;
+mod session;
+mod signals;
+mod submit;
+mod syncs;

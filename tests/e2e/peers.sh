@@ -1,0 +1,89 @@
+#!/bin/sh
+# Fetches the mail programs that the end-to-end tests talk to. Nothing is installed: Debian's mail
+# servers conflict with each other, so packages are unpacked into target/peers/NAME, with those
+# libraries they need that the system lacks, and run from there by target/peers/bin/COMMAND.
+# Quick when all is there. A peer that cannot be had leaves target/peers/NAME.missing with the reason;
+# its tests then say "skipped: NAME: reason".
+set -u
+cd "$(dirname "$0")/../.."
+peers=$PWD/target/peers
+mkdir -p "$peers/bin" "$peers/deb"
+
+# Package lists of our own, for a machine whose lists are empty or stale; works without root.
+own_lists() {
+    mkdir -p "$peers/apt/lists/partial" "$peers/apt/cache/archives/partial"
+    apt_options="-o Dir::State::lists=$peers/apt/lists -o Dir::Cache=$peers/apt/cache -o APT::Sandbox::User=root"
+    apt-get $apt_options -qq update >/dev/null 2>"$peers/apt/error"
+}
+
+# The package and what it needs beyond the system, less fonts and documentation.
+packages_of() {
+    apt-get $apt_options -s -o Debug::NoLocking=1 install --no-install-recommends "$1" 2>/dev/null |
+        awk -v package="$1" '$1 == "Inst" && ($3 !~ /^\[/ || $2 == package) && $2 !~ /^(fonts-|sphinx-)|-doc$/ {print $2}'
+}
+
+fetch() { # NAME PACKAGE
+    names=$(packages_of "$2")
+    [ -n "$names" ] || names=$2
+    rm -rf "$peers/deb/$1"
+    mkdir -p "$peers/deb/$1"
+    (cd "$peers/deb/$1" && apt-get $apt_options -qq -o APT::Sandbox::User=root download $names) >"$peers/deb/$1/log" 2>&1
+}
+
+wrap() { # NAME COMMAND PATH
+    {
+        echo '#!/bin/sh'
+        echo "root=\$(cd \"\$(dirname \"\$0\")/..\" && pwd)/$1"
+        cat <<'EOF'
+for folder in "$root"/usr/lib/*-linux-* "$root"/lib/*-linux-* "$root/usr/lib/postfix"; do
+    [ -d "$folder" ] && LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+done
+for folder in "$root/usr/share/perl5" "$root"/usr/share/perl/5* "$root"/usr/lib/*/perl/5*; do
+    [ -d "$folder" ] && PERL5LIB=${PERL5LIB:+$PERL5LIB:}$folder
+done
+export LD_LIBRARY_PATH PERL5LIB
+EOF
+        [ "$1" = python3 ] && echo 'export PYTHONHOME="$root/usr"'
+        echo "exec \"\$root/$3\" \"\$@\""
+    } >"$peers/bin/$2"
+    chmod +x "$peers/bin/$2"
+}
+
+peer() { # NAME PACKAGE [COMMAND PATH]...
+    name=$1 package=$2
+    shift 2
+    [ -e "$peers/$name/.ready" ] && return
+    rm -rf "$peers/$name" "$peers/$name.missing"
+    if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+        echo "no apt-get to fetch package $package with" >"$peers/$name.missing"
+    elif fetch "$name" "$package" || { own_lists && fetch "$name" "$package"; }; then
+        mkdir -p "$peers/$name"
+        for deb in "$peers/deb/$name"/*.deb; do dpkg -x "$deb" "$peers/$name"; done
+        while [ $# -gt 0 ]; do
+            wrap "$name" "$1" "$2"
+            shift 2
+        done
+        : >"$peers/$name/.ready"
+        echo "peers: $name is ready"
+    else
+        { echo "package $package cannot be downloaded: $(grep -m1 '^E:' "$peers/deb/$name/log")"; } >"$peers/$name.missing"
+    fi
+    rm -rf "$peers/deb/$name"
+    [ -e "$peers/$name.missing" ] && echo "peers: $name is missing: $(cat "$peers/$name.missing")"
+    return 0
+}
+
+tool() { # NAME PACKAGE PATH: only where the system has none
+    command -v "$1" >/dev/null || peer "$1" "$2" "$1" "$3"
+}
+
+apt_options=
+tool python3 python3 usr/bin/python3
+tool curl curl usr/bin/curl
+tool strace strace usr/bin/strace
+peer swaks swaks swaks usr/bin/swaks
+peer msmtp msmtp msmtp usr/bin/msmtp
+peer s-nail s-nail s-nail usr/bin/s-nail
+peer aiosmtpd python3-aiosmtpd
+peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
+    postfix-master usr/lib/postfix/sbin/master
