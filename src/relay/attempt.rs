@@ -56,6 +56,10 @@ pub struct Attempt {
     edit: Edit,
     dots: DotWriter,
     client: Text<128>,
+    /// For a mailbox: who it is from, and the first of its recipients there.
+    sender: Text<{ crate::limits::ADDRESS_BYTES_MAX }>,
+    /// See `sender`.
+    recipient: Text<{ crate::limits::ADDRESS_BYTES_MAX }>,
     additions: Text<ADDITIONS_BYTES_MAX>,
     /// A recipient that waits until it may be asked.
     pending: Option<Text<{ crate::limits::ADDRESS_BYTES_MAX }>>,
@@ -94,6 +98,8 @@ impl Attempt {
             edit: Edit::new(remove_bcc, traits.has(Traits::NO_HEADER)),
             dots: DotWriter::new(),
             client: Text::new(),
+            sender: Text::new(),
+            recipient: Text::new(),
             additions: Text::new(),
             pending: None,
         })
@@ -153,6 +159,7 @@ impl Attempt {
     ) -> Result<bool, ReadError> {
         let Scope { config, queue, disk, destination, now } = scope;
         let header = *self.message.header();
+        let ticket = self.message.ticket();
         loop {
             let Some(record) = self.message.record(queue, *disk, block)? else {
                 return Ok(false);
@@ -161,6 +168,7 @@ impl Attempt {
                 Record::Sender(sender) => {
                     let sender = outgoing_sender(sender, config)?;
                     let sender = sender.as_ref().and_then(Qualified::address);
+                    self.sender = Text::from(sender.map_or("", |address| address.as_str()));
                     let traits = traits(&header);
                     let when = arrival(&header, queue, *now);
                     write_additions(&mut self.additions, &header, traits, sender, when, config, queue);
@@ -182,7 +190,7 @@ impl Attempt {
                     }
                     let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
                     let bit = 1u128 << number;
-                    let is_done = queue.is_done(self.message.ticket(), bit);
+                    let is_done = queue.is_done(ticket, bit);
                     if is_done || !leads_to(config, route::via(config, recipient), destination) {
                         continue;
                     }
@@ -199,6 +207,9 @@ impl Attempt {
                     self.ledger.asked |= bit;
                     let qualified = Qualified::new(replaced, &config.hostname);
                     let address = qualified.address().ok_or(ReadError::Unreadable)?;
+                    if self.recipient.is_empty() {
+                        self.recipient = Text::from(address.as_str());
+                    }
                     self.pending = Some(Text::from(address.as_str()));
                     return Ok(true);
                 }
@@ -241,6 +252,19 @@ impl Attempt {
         // A Text cuts what is too long; a Received cannot be.
         let _ = stamp::write_received(&mut self.additions, &received);
         let _ = self.additions.write_str(rest.as_str());
+    }
+
+    /// Wall time of its arrival, as it was told then.
+    pub fn arrival(&self) -> i64 {
+        self.message.header().arrival
+    }
+
+    /// What a mailbox's copy begins with, lines ended by LF (RFC 5321 §4.4; Delivered-To as every
+    /// MTA has it).
+    pub fn write_top<const N: usize>(&self, out: &mut Text<N>) {
+        // A Text cuts what is too long, it never fails.
+        let _ = writeln!(out, "Return-Path: <{}>", self.sender.as_str());
+        let _ = writeln!(out, "Delivered-To: {}", self.recipient.as_str());
     }
 
     /// True from [`Attempt::go`] until the final dot is in `out`.

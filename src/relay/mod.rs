@@ -6,6 +6,7 @@
 //! - `sender` one sending slot: a connection, the client machine, an attempt
 //! - `settle` what an attempt means for its message: marks, next try, report, log
 //! - `report` the report itself, written into the queue
+//! - `filing` into a Maildir
 //! - `forwarder` all of it: what is due, who sends it
 //! - `network`, `mailbox` what is needed of the world
 //!
@@ -13,6 +14,7 @@
 //! [`forwarder::Request`]s. Meets `intake` only in the queue.
 
 pub mod attempt;
+pub mod filing;
 pub mod forwarder;
 pub mod lane;
 pub mod ledger;

@@ -73,7 +73,7 @@ pub fn leads_to(config: &Config, via: &Via, destination: &Destination) -> bool {
 /// Who gets mail for `recipient` in its stead: the key `to`.
 pub fn replaced<'a>(config: &'a Config, recipient: Address<'a>) -> Address<'a> {
     let Some(to) = &config.to else { return recipient };
-    if to.everyone || config.is_local(&recipient) {
+    if to.everyone || config.is_local(recipient) {
         return Address::parse(to.address.as_bytes()).unwrap_or(recipient);
     }
     recipient
@@ -81,7 +81,7 @@ pub fn replaced<'a>(config: &'a Config, recipient: Address<'a>) -> Address<'a> {
 
 /// The route that `recipient`'s mail takes.
 pub fn via<'a>(config: &'a Config, recipient: Address<'_>) -> &'a Via {
-    config.route(&replaced(config, recipient))
+    config.route(replaced(config, recipient))
 }
 
 /// An address as it goes out: a bare name gets this machine's name behind it (RFC 5321 §2.3.5).

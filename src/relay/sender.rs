@@ -1,0 +1,355 @@
+//! One sending slot: a connection to a next hop, the client machine on it, and the attempt under way.
+//!
+//! The same five functions as a session has: [`Sender::input_mut`], [`Sender::received`],
+//! [`Sender::output`], [`Sender::sent`], [`Sender::wants_read`]. [`Sender::proceed`] steps machine and
+//! attempt and tells what came of it; what that means for lane and message is the forwarder's.
+//! The slot's buffers are taken once and live through all its connections.
+
+use super::attempt::{Attempt, Scope};
+use super::ledger::Ledger;
+use super::network::Addresses;
+use super::route::Destination;
+use crate::base::buffer::{Buffer, Text};
+use crate::base::time::{Instant, Now, earliest};
+use crate::config::Config;
+use crate::limits::{OUTPUT_BYTES, REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
+use crate::queue::disk::{Block, Disk, new_block};
+use crate::queue::reader::ReadError;
+use crate::queue::{Queue, Ticket};
+use crate::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Stage};
+use core::fmt::Write as _;
+use core::time::Duration;
+
+/// How long a connection without mail is kept before QUIT.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// What a slot is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Nothing.
+    Free,
+    /// Its destination's name is being looked up.
+    AwaitAddress,
+    /// Its connection is being made.
+    AwaitConnection,
+    /// It speaks SMTP.
+    Talking,
+    /// It writes into a Maildir, or throws away.
+    Filing,
+}
+
+/// What [`Sender::proceed`] came to.
+pub enum Progress {
+    /// Waits for the peer, or for its output to be written.
+    Waiting,
+    /// A mail may begin.
+    Idle,
+    /// The attempt is over, by replies.
+    Over(Ledger, Ticket),
+    /// The connection is over; an attempt that was under way with it, and how far it had come.
+    Lost(Option<(Ledger, Ticket)>, Stage, Text<REMOTE_TEXT_BYTES_MAX>),
+    /// The message could not be read on; the connection must be closed.
+    Unread(Ticket, ReadError),
+    /// Closed politely.
+    Closed,
+}
+
+/// See the module's head.
+pub struct Sender {
+    /// What it is doing.
+    pub state: State,
+    /// The lane it works for.
+    pub lane: u8,
+    /// Changes with every connection, so that late answers find nobody.
+    pub generation: u16,
+    /// Where the destination's name leads, and how many of those have been tried.
+    pub addresses: Addresses,
+    /// See `addresses`.
+    pub tried: u8,
+    /// When connecting takes too long.
+    pub connect_deadline: Option<Instant>,
+    input: Buffer,
+    output: Buffer,
+    /// The block that the attempt reads with.
+    pub block: Box<Block>,
+    client: Client,
+    /// What is being sent.
+    pub attempt: Option<Attempt>,
+    idle_since: Option<Instant>,
+    is_closed: bool,
+    is_leaving: bool,
+}
+
+impl Sender {
+    /// The memory of a slot.
+    pub fn new() -> Sender {
+        Sender {
+            state: State::Free,
+            lane: 0,
+            generation: 0,
+            addresses: Addresses::default(),
+            tried: 0,
+            connect_deadline: None,
+            input: Buffer::new(2 * REMOTE_LINE_BYTES_MAX),
+            output: Buffer::new(OUTPUT_BYTES),
+            block: new_block(),
+            client: Client::new(),
+            attempt: None,
+            idle_since: None,
+            is_closed: false,
+            is_leaving: false,
+        }
+    }
+
+    /// Begins to work for `lane`.
+    pub fn enter(&mut self, state: State, lane: u8) {
+        debug_assert!(self.attempt.is_none());
+        self.state = state;
+        self.lane = lane;
+        self.generation = self.generation.wrapping_add(1);
+        self.tried = 0;
+        self.connect_deadline = None;
+        self.idle_since = None;
+        self.is_leaving = false;
+    }
+
+    /// The connection stands.
+    pub fn connected(&mut self, config: &Config, now: Instant) {
+        self.state = State::Talking;
+        self.connect_deadline = None;
+        self.input.clear();
+        self.output.clear();
+        self.is_closed = false;
+        self.client = Client::new();
+        self.client.start(&terms(config), now);
+    }
+
+    /// Free again.
+    pub fn leave(&mut self) {
+        self.state = State::Free;
+        self.attempt = None;
+        self.connect_deadline = None;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// True when a mail may begin on the connection.
+    pub fn is_idle(&self) -> bool {
+        let talks = self.state == State::Talking && self.client.is_ready();
+        talks && self.attempt.is_none() && !self.is_leaving
+    }
+
+    /// Takes leave of the next hop.
+    pub fn quit(&mut self, now: Instant) {
+        if self.state == State::Talking && !self.is_leaving {
+            self.is_leaving = true;
+            self.client.quit(&mut self.output, now);
+        }
+    }
+
+    /// Begins with `ticket`.
+    pub fn begin<D: Disk>(
+        &mut self,
+        ticket: Ticket,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        self.idle_since = None;
+        self.attempt = Some(Attempt::open(ticket, &mut self.block, scope)?);
+        Ok(())
+    }
+
+    /// Room for input.
+    pub fn input_mut(&mut self) -> &mut [u8] {
+        self.input.writable()
+    }
+
+    /// `count` bytes have come.
+    pub fn received(&mut self, count: usize) {
+        self.input.produced(count);
+    }
+
+    /// The peer has closed.
+    pub fn closed(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// What waits to be written.
+    pub fn output(&self) -> &[u8] {
+        self.output.readable()
+    }
+
+    /// `count` bytes have been written.
+    pub fn sent(&mut self, count: usize, now: Instant) {
+        self.output.consume(count);
+        if count > 0 {
+            self.client.progressed(now);
+        }
+    }
+
+    /// True while reading makes sense.
+    pub fn wants_read(&self) -> bool {
+        self.state == State::Talking && !self.is_closed && self.input.space() > 0
+    }
+
+    /// When to call [`Sender::timed_out`].
+    pub fn deadline(&self) -> Option<Instant> {
+        let idle = self.idle_since.map(|since| since + IDLE_MAX);
+        let client = if self.state == State::Talking { self.client.deadline() } else { None };
+        earliest(self.connect_deadline, earliest(client, idle))
+    }
+
+    /// Steps the machine as far as it goes.
+    pub fn proceed<D: Disk>(&mut self, scope: &mut Scope<'_, D>) -> Progress {
+        if self.state != State::Talking {
+            return Progress::Waiting;
+        }
+        let now = scope.now.instant;
+        let terms = terms(scope.config);
+        loop {
+            if let Err(error) = self.feed(scope) {
+                return self.unread(error);
+            }
+            let input = self.input.readable();
+            let (consumed, mut event) = self.client.step(input, &mut self.output, &terms, now);
+            self.input.consume(consumed);
+            if let ClientEvent::Wait = event {
+                if self.is_closed && consumed == 0 {
+                    event = self.client.closed(now);
+                } else if self.client.deadline().is_some_and(|deadline| now >= deadline) {
+                    event = self.client.timed_out(now);
+                }
+            }
+            match self.take(event, scope) {
+                Some(progress) => return progress,
+                None => continue,
+            }
+        }
+    }
+
+    /// Gives the machine what it may send.
+    fn feed<D: Disk>(&mut self, scope: &mut Scope<'_, D>) -> Result<(), ReadError> {
+        let Some(attempt) = &mut self.attempt else { return Ok(()) };
+        let (client, out, block) = (&mut self.client, &mut self.output, &mut self.block);
+        attempt.send_envelope(client, out, block, scope)?;
+        if attempt.is_streaming() && attempt.send_body(out, block, scope)? {
+            client.end_data(scope.now.instant);
+        }
+        Ok(())
+    }
+
+    fn take<D: Disk>(
+        &mut self,
+        event: ClientEvent,
+        scope: &mut Scope<'_, D>,
+    ) -> Option<Progress> {
+        let now = scope.now.instant;
+        match event {
+            ClientEvent::Wait => {
+                if self.is_idle() {
+                    let since = *self.idle_since.get_or_insert(now);
+                    if now >= since + IDLE_MAX {
+                        self.idle_since = None;
+                        self.quit(now);
+                        return None;
+                    }
+                    return Some(Progress::Idle);
+                }
+                Some(Progress::Waiting)
+            }
+            ClientEvent::Again | ClientEvent::Greeted => None,
+            ClientEvent::Sender(reply) => {
+                if let Some(attempt) = &mut self.attempt
+                    && reply.class() != 2
+                {
+                    attempt.ledger.sender_refused(reply);
+                    self.client.reset(&mut self.output, now);
+                }
+                None
+            }
+            ClientEvent::Recipient(reply) => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.ledger.recipient_answered(reply);
+                }
+                None
+            }
+            ClientEvent::Go => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.go(scope.now, scope.config, scope.queue);
+                }
+                None
+            }
+            ClientEvent::NoData(reply) => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.ledger.verdict(reply);
+                }
+                None
+            }
+            ClientEvent::Final(reply) => {
+                let attempt = self.attempt.take()?;
+                let ticket = attempt.ticket();
+                let mut ledger = attempt.ledger;
+                ledger.verdict(reply);
+                Some(Progress::Over(ledger, ticket))
+            }
+            ClientEvent::Ready => {
+                let attempt = self.attempt.take()?;
+                let ticket = attempt.ticket();
+                Some(Progress::Over(attempt.ledger, ticket))
+            }
+            ClientEvent::Bye => Some(Progress::Closed),
+            ClientEvent::Lost(loss, stage) => {
+                let attempt = self.attempt.take();
+                let under_way = attempt.map(|attempt| {
+                    let ticket = attempt.ticket();
+                    (attempt.ledger, ticket)
+                });
+                Some(Progress::Lost(under_way, stage, words(&loss)))
+            }
+        }
+    }
+
+    fn unread(&mut self, error: ReadError) -> Progress {
+        match self.attempt.take() {
+            Some(attempt) => Progress::Unread(attempt.ticket(), error),
+            None => Progress::Closed,
+        }
+    }
+
+    /// For the one that files into a Maildir: the attempt, its block, a buffer to stage bytes in.
+    pub fn filing_parts(&mut self) -> (Option<&mut Attempt>, &mut Block, &mut Buffer) {
+        (self.attempt.as_mut(), &mut self.block, &mut self.output)
+    }
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn terms(config: &Config) -> ClientTerms<'_> {
+    ClientTerms { hostname: &config.hostname, reply_timeout: config.reply_timeout }
+}
+
+fn words(loss: &Loss) -> Text<REMOTE_TEXT_BYTES_MAX> {
+    let mut text = Text::new();
+    // A Text cuts what is too long, it never fails.
+    let _ = match loss {
+        Loss::Greeting(reply) => write!(text, "refused us: {reply}"),
+        Loss::ServiceClosing(reply) => write!(text, "{reply}"),
+        Loss::Garbage => write!(text, "does not speak SMTP"),
+        Loss::Closed => write!(text, "closed the connection"),
+        Loss::TimedOut => write!(text, "did not answer in time"),
+    };
+    text
+}
+
+/// What a [`Scope`] is made from, for callers that own the parts.
+pub fn scope<'a, D>(
+    config: &'a Config,
+    queue: &'a Queue,
+    disk: &'a mut D,
+    now: Now,
+    destination: &'a Destination,
+) -> Scope<'a, D> {
+    Scope { config, queue, disk, now, destination }
+}
