@@ -158,7 +158,7 @@ fn is_nearly_full(space: Space) -> bool {
 }
 
 fn mailbox_error(error: &io::Error, place: &str) -> MailboxError {
-    ::log::debug!("maildir {place}: {error}");
+    ::log::warn!("maildir {place}: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MailboxError::Full,
         io::ErrorKind::PermissionDenied
