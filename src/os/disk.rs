@@ -4,9 +4,9 @@
 //! under a temporary name that is locked too, so that of two daemons that start together one makes
 //! the image and the other is told [`ImageError::Busy`]. What stands in the blocks is the queue's.
 //!
-//! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the medium
-//! is only to be had that way. After it has been opened nothing here allocates. Failures of single
-//! blocks are [`DiskError`]s; the log has the system's own words, once per kind.
+//! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the
+//! medium is only to be had that way. After it has been opened nothing here allocates. Failures of
+//! single blocks are [`DiskError`]s; the log has the system's own words, once per kind.
 
 use crate::daemon::world::Random as _;
 use crate::os::folder::{Folder, Space};
@@ -266,8 +266,8 @@ pub fn is_volatile(directory: &Path) -> io::Result<bool> {
     Ok(matches!(Folder::open(directory)?.space()?.kind, TMPFS | RAMFS))
 }
 
-/// False when writing over blocks of a file in `directory` may need new space, since the file system
-/// compresses, logs or copies on write.
+/// False when writing over blocks of a file in `directory` may need new space, since the file
+/// system compresses, logs or copies on write.
 pub fn is_space_guaranteed(directory: &Path) -> io::Result<bool> {
     Ok(!wants_random_fill(Folder::open(directory)?.space()?.kind))
 }

@@ -1,19 +1,21 @@
 //! The drop directory: where `sendmail` leaves mail while the daemon is down, and where the daemon
 //! finds it. Both sides are here, since one reads what the other writes.
 //!
-//! A drop file is [`MAGIC`], the length of the envelope (u32, little-endian), the envelope's records
-//! (`queue::envelope`), and the message's raw bytes to the end. [`leave`] writes it under a name with a
-//! dot, syncs, renames, and syncs the directory: what has a name without a dot is whole.
+//! A drop file is [`MAGIC`], the length of the envelope (u32, little-endian), the envelope's
+//! records (`queue::envelope`), and the message's raw bytes to the end. [`leave`] writes it under a
+//! name with a dot, syncs, renames, and syncs the directory: what has a name without a dot is
+//! whole.
 //!
-//! Anybody may put anything into a directory of mode 3777, so the reading side (threats 17) looks names
-//! up in one open directory, follows no link, waits for no FIFO, and then examines what it holds open,
-//! not what has the name: a regular file, one link, of bounded size (of which no more is read than it
-//! had then), with the magic, behind which reading begins. The owner is told with the file; whether he may say what the envelope
-//! says of him is judged by whoever reads the envelope. What is not fit is logged once and left lying,
-//! since it may be somebody's; only half-written files of [`leave`] are removed, after a day.
+//! Anybody may put anything into a directory of mode 3777, so the reading side (threats 17) looks
+//! names up in one open directory, follows no link, waits for no FIFO, and then examines what it
+//! holds open, not what has the name: a regular file, one link, of bounded size (of which no more
+//! is read than it had then), with the magic, behind which reading begins. The owner is told with
+//! the file; whether he may say what the envelope says of him is judged by whoever reads the
+//! envelope. What is not fit is logged once and left lying, since it may be somebody's; only
+//! half-written files of [`leave`] are removed, after a day.
 //!
-//! Limits: [`FILES_MAX`] files and as many bytes as the caller says, on the writing side; names of 32
-//! hex digits, 64 complaints between restarts on the reading side.
+//! Limits: [`FILES_MAX`] files and as many bytes as the caller says, on the writing side; names of
+//! 32 hex digits, 64 complaints between restarts on the reading side.
 
 use crate::daemon::world::Random as _;
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};

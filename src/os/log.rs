@@ -1,12 +1,12 @@
 //! The log's way out: one line an event, one write a line, to stderr.
 //!
 //! `mote[431]: text`, at most [`LOG_LINE_BYTES_MAX`] bytes, with `<N>` before it where the reader
-//! (journald, procd) turns that into a priority. What peers have said is escaped by whoever logs it;
-//! controls are masked here once more, so one event is one line whatever happens (threats 20).
+//! (journald, procd) turns that into a priority. What peers have said is escaped by whoever logs
+//! it; controls are masked here once more, so one event is one line whatever happens (threats 20).
 //!
-//! A log that nobody reads never stops mail: before each write stderr is asked whether it takes
-//! one without blocking (it is never set to non-blocking: it is shared with others). If not, the
-//! line waits in a ring of [`LINES_MAX`]; beyond that lines are counted and the count is logged when
+//! A log that nobody reads never stops mail: before each write stderr is asked whether it takes one
+//! without blocking (it is never set to non-blocking: it is shared with others). If not, the line
+//! waits in a ring of [`LINES_MAX`]; beyond that lines are counted and the count is logged when
 //! there is room. [`drain`] writes what waits; the world calls it on every turn. Nothing here
 //! allocates, in any line.
 

@@ -5,10 +5,10 @@
 //! triggered, and is closed by being dropped. [`Stream`] is the seam where another kind of
 //! connection (TLS) joins: whoever holds a token moves plain bytes.
 //!
-//! Limits: as many connections as tokens, [`LISTENERS_MAX`] listeners, [`EVENTS_MAX`] events from one
-//! poll; what a caller has no room for is given next time, nothing is lost. Nothing here allocates
-//! after it has been made. Descriptors that run out are an answer ([`Accepted::Exhausted`]); the
-//! connection then stays in the backlog.
+//! Limits: as many connections as tokens, [`LISTENERS_MAX`] listeners, [`EVENTS_MAX`] events from
+//! one poll; what a caller has no room for is given next time, nothing is lost. Nothing here
+//! allocates after it has been made. Descriptors that run out are an answer
+//! ([`Accepted::Exhausted`]); the connection then stays in the backlog.
 
 use crate::daemon::world::{Accepted, Event, NetError, Peer, Token, Transfer};
 use crate::limits::LISTENERS_MAX;

@@ -1,11 +1,12 @@
 //! The world as the daemon sees it: every trait it asks for, on one value, and the wait for events.
 //!
-//! [`World::open`] takes everything there is to take, in the order that safety wants: signals before
-//! any thread, the image's lock before any socket (a second daemon is told so at once and touches
-//! nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the reason.
+//! [`World::open`] takes everything there is to take, in the order that safety wants: signals
+//! before any thread, the image's lock before any socket (a second daemon is told so at once and
+//! touches nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the
+//! reason.
 //!
-//! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for comes
-//! with the next wait, which then does not block.
+//! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for
+//! comes with the next wait, which then does not block.
 
 use crate::base::time::Now;
 use crate::daemon::world::{
@@ -297,10 +298,10 @@ impl World {
         &self.listeners
     }
 
-    /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into `events`,
-    /// which is emptied first and must have room for at least one; it never grows. May return
-    /// with none before its time. With less room than [`World::EVENTS_MAX`], busy sockets come before
-    /// signals.
+    /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into
+    /// `events`, which is emptied first and must have room for at least one; it never grows. May
+    /// return with none before its time. With less room than [`World::EVENTS_MAX`], busy sockets
+    /// come before signals.
     pub fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
         log::drain();
@@ -358,7 +359,8 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     move |error| OpenError::System { action, error }
 }
 
-/// Makes a directory, and those above it, if it is missing; one that is there is its owner's matter.
+/// Makes a directory, and those above it, if it is missing; one that is there is its owner's
+/// matter.
 fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
     let make = || {
         if path.is_dir() {
