@@ -1,9 +1,9 @@
 //! Both clocks and the zone, read from the system.
 //!
 //! The instant is CLOCK_BOOTTIME, which goes on while the machine sleeps, so a retry that came due
-//! in the night is due in the morning; CLOCK_MONOTONIC where that is missing. The wall clock is only
-//! for people; it is trusted when it is not older than this program. The zone is asked for once a
-//! quarter of an hour, since zones change at quarters, and the question may read files.
+//! in the night is due in the morning; CLOCK_MONOTONIC where that is missing. The wall clock is
+//! only for people; it is trusted when it is not older than this program. The zone is asked for
+//! once a quarter of an hour, since zones change at quarters, and the question may read files.
 
 use crate::base::time::{Instant, Now, UnixTime};
 use crate::daemon::world::Clock;
@@ -65,12 +65,13 @@ fn read_clock(clock: libc::clockid_t) -> Option<(i64, i64)> {
 /// Minutes east of UTC at `seconds`; UTC if the system cannot say.
 #[allow(unsafe_code, clippy::unnecessary_cast)]
 fn zone_minutes(seconds: i64) -> i16 {
-    let seconds = seconds as libc::time_t;
+    // By way of a timespec, since the width of time_t is not one thing everywhere.
+    let time = libc::timespec { tv_sec: seconds as _, tv_nsec: 0 };
     // SAFETY: `tm` is plain numbers and one pointer that nobody here follows; zeros are valid, and
     // both pointers are to live variables.
     let offset = unsafe {
         let mut parts: libc::tm = core::mem::zeroed();
-        if libc::localtime_r(&seconds, &mut parts).is_null() {
+        if libc::localtime_r(&time.tv_sec, &mut parts).is_null() {
             return 0;
         }
         parts.tm_gmtoff as i64

@@ -4,9 +4,9 @@
 //! under a temporary name that is locked too, so that of two daemons that start together one makes
 //! the image and the other is told [`ImageError::Busy`]. What stands in the blocks is the queue's.
 //!
-//! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the medium
-//! is only to be had that way. After it has been opened nothing here allocates. Failures of single
-//! blocks are [`DiskError`]s; the log has the system's own words, once per kind.
+//! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the
+//! medium is only to be had that way. After it has been opened nothing here allocates. Failures of
+//! single blocks are [`DiskError`]s; the log has the system's own words, once per kind.
 
 use crate::daemon::world::Random as _;
 use crate::os::folder::{Folder, Space};
@@ -266,8 +266,8 @@ pub fn is_volatile(directory: &Path) -> io::Result<bool> {
     Ok(matches!(Folder::open(directory)?.space()?.kind, TMPFS | RAMFS))
 }
 
-/// False when writing over blocks of a file in `directory` may need new space, since the file system
-/// compresses, logs or copies on write.
+/// False when writing over blocks of a file in `directory` may need new space, since the file
+/// system compresses, logs or copies on write.
 pub fn is_space_guaranteed(directory: &Path) -> io::Result<bool> {
     Ok(!wants_random_fill(Folder::open(directory)?.space()?.kind))
 }
@@ -419,4 +419,185 @@ fn memory_bytes() -> u64 {
         found
     };
     (found.totalram as u64).saturating_mul(u64::from(found.mem_unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::disk::new_block;
+
+    fn error(result: Result<ImageFile, ImageError>) -> ImageError {
+        match result {
+            Ok(_) => panic!("it went well"),
+            Err(error) => error,
+        }
+    }
+
+    fn create(path: &Path) -> ImageFile {
+        ImageFile::create(path, 4, |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn a_made_image_is_filled_laid_out_locked_and_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        assert!(matches!(error(ImageFile::open(&path)), ImageError::Missing(_)));
+        let image = ImageFile::create(&path, 4, |image| {
+            assert!(!path.exists());
+            assert_eq!(image.blocks(), 4);
+            image.write(1, &[7; BLOCK_BYTES])
+        });
+        let mut image = image.unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        let found = path.metadata().unwrap();
+        assert_eq!((found.size(), found.mode() & 0o777), (4 * BLOCK_BYTES as u64, 0o600));
+        assert!(found.blocks() * 512 >= found.size());
+        let mut block = new_block();
+        for (number, byte) in [(0, 0), (1, 7), (2, 0), (3, 0)] {
+            image.read(number, &mut block).unwrap();
+            assert_eq!(*block, [byte; BLOCK_BYTES]);
+        }
+    }
+
+    #[test]
+    fn the_second_is_told_that_it_is_busy_and_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let image = create(&path);
+        for error in [error(ImageFile::open(&path)), error(ImageFile::create(&path, 4, |_| Ok(())))]
+        {
+            match error {
+                ImageError::Busy { pid, .. } => {
+                    assert!(pid.is_none_or(|pid| pid == std::process::id()), "{pid:?}");
+                }
+                other => panic!("{other}"),
+            }
+        }
+        drop(image);
+        assert_eq!(ImageFile::open(&path).unwrap().blocks(), 4);
+    }
+
+    #[test]
+    fn of_two_that_make_it_one_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let image = ImageFile::create(&path, 4, |_| {
+            let other = error(ImageFile::create(&path, 4, |_| panic!("both make it")));
+            assert!(matches!(other, ImageError::Busy { .. }), "{other}");
+            Ok(())
+        });
+        assert_eq!(image.unwrap().blocks(), 4);
+        // What a crash left of an earlier try is no obstacle.
+        let path = directory.path().join("other");
+        std::fs::write(directory.path().join("other.new"), "x".repeat(100_000)).unwrap();
+        create(&path);
+        assert_eq!(path.metadata().unwrap().size(), 4 * BLOCK_BYTES as u64);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_laid_out_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let failed = error(ImageFile::create(&path, 4, |_| Err(DiskError::Full)));
+        assert!(matches!(failed, ImageError::Format { error: DiskError::Full, .. }));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let nowhere = directory.path().join("none/queue");
+        let failed = error(ImageFile::create(&nowhere, 4, |_| Ok(())));
+        assert!(failed.to_string().contains("none: cannot open the directory"), "{failed}");
+    }
+
+    #[test]
+    fn both_ways_to_the_medium_give_what_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let mut image = create(&path);
+        let mut block = new_block();
+        for round in 1..4 {
+            image.write(2, &[round; BLOCK_BYTES]).unwrap();
+            image.read_medium(2, &mut block).unwrap();
+            assert_eq!(*block, [round; BLOCK_BYTES]);
+            image.read_medium(3, &mut block).unwrap();
+            assert_eq!(*block, [0; BLOCK_BYTES]);
+        }
+        image.medium = Medium::Cached { dropped: false };
+        for round in 4..7 {
+            image.write(2, &[round; BLOCK_BYTES]).unwrap();
+            assert!(matches!(image.medium, Medium::Cached { dropped: false }));
+            image.read_medium(2, &mut block).unwrap();
+            assert!(matches!(image.medium, Medium::Cached { dropped: true }));
+            assert_eq!(*block, [round; BLOCK_BYTES]);
+        }
+        image.sync().unwrap();
+        drop(image);
+        let mut image = ImageFile::open(&path).unwrap();
+        image.read_medium(2, &mut block).unwrap();
+        assert_eq!(*block, [6; BLOCK_BYTES]);
+    }
+
+    #[test]
+    fn blocks_beyond_the_end_are_errors_and_never_grow_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let mut image = create(&path);
+        let mut block = new_block();
+        assert_eq!(image.write(4, &block), Err(DiskError::Full));
+        assert_eq!(image.read(4, &mut block), Err(DiskError::Io));
+        assert_eq!(image.read_medium(u32::MAX, &mut block), Err(DiskError::Io));
+        assert_eq!(path.metadata().unwrap().size(), 4 * BLOCK_BYTES as u64);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_no_image() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        drop(create(&path));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let fifo = directory.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [link.as_path(), &fifo, directory.path(), Path::new("/dev/null")] {
+            let error = error(ImageFile::open(path));
+            assert!(matches!(error, ImageError::Io { .. }), "{error}");
+            assert!(error.to_string().starts_with(path.to_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn where_space_is_not_guaranteed_the_fill_is_random() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("file")).unwrap();
+        fill(&file, BTRFS, 3).unwrap();
+        let bytes = std::fs::read(directory.path().join("file")).unwrap();
+        assert_eq!(bytes.len(), 3 * BLOCK_BYTES);
+        assert_ne!(bytes[..BLOCK_BYTES], bytes[BLOCK_BYTES..2 * BLOCK_BYTES]);
+        assert_ne!(bytes[2 * BLOCK_BYTES..], [0; BLOCK_BYTES]);
+    }
+
+    #[test]
+    fn the_default_size_is_modest() {
+        const MIB: u64 = 1024 * 1024;
+        let size = |free, kind| {
+            let space = Space { blocks: free, free, block_bytes: 1024, kind };
+            size_for(space, 64 * MIB)
+        };
+        assert_eq!(size(1 << 30, 0), 16 * MIB);
+        assert_eq!(size(8 * 1024, 0), 2 * MIB);
+        assert_eq!(size(8 * 1024 + 7, 0), 2 * MIB);
+        assert_eq!(size(10, 0), IMAGE_BYTES_MIN);
+        assert_eq!(size(1 << 30, TMPFS), 4 * MIB);
+        let directory = tempfile::tempdir().unwrap();
+        assert!(default_size(directory.path()).unwrap() >= IMAGE_BYTES_MIN);
+        assert!(default_size(Path::new("/nowhere")).is_err());
+        assert!(memory_bytes() > MIB);
+    }
+
+    #[test]
+    fn memory_is_volatile_and_disks_are_not_all_alike() {
+        let shared_memory = Path::new("/dev/shm");
+        if shared_memory.is_dir() {
+            assert!(is_volatile(shared_memory).unwrap());
+            assert!(is_space_guaranteed(shared_memory).unwrap());
+        }
+        assert!(!is_volatile(Path::new("/proc")).unwrap());
+    }
 }

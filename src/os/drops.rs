@@ -1,19 +1,21 @@
 //! The drop directory: where `sendmail` leaves mail while the daemon is down, and where the daemon
 //! finds it. Both sides are here, since one reads what the other writes.
 //!
-//! A drop file is [`MAGIC`], the length of the envelope (u32, little-endian), the envelope's records
-//! (`queue::envelope`), and the message's raw bytes to the end. [`leave`] writes it under a name with a
-//! dot, syncs, renames, and syncs the directory: what has a name without a dot is whole.
+//! A drop file is [`MAGIC`], the length of the envelope (u32, little-endian), the envelope's
+//! records (`queue::envelope`), and the message's raw bytes to the end. [`leave`] writes it under a
+//! name with a dot, syncs, renames, and syncs the directory: what has a name without a dot is
+//! whole.
 //!
-//! Anybody may put anything into a directory of mode 3777, so the reading side (threats 17) looks names
-//! up in one open directory, follows no link, waits for no FIFO, and then examines what it holds open,
-//! not what has the name: a regular file, one link, of bounded size (of which no more is read than it
-//! had then), with the magic. The owner is told with the file; whether he may say what the envelope
-//! says of him is judged by whoever reads the envelope. What is not fit is logged once and left lying,
-//! since it may be somebody's; only half-written files of [`leave`] are removed, after a day.
+//! Anybody may put anything into a directory of mode 3777, so the reading side (threats 17) looks
+//! names up in one open directory, follows no link, waits for no FIFO, and then examines what it
+//! holds open, not what has the name: a regular file, one link, of bounded size (of which no more
+//! is read than it had then), with the magic, behind which reading begins. The owner is told with
+//! the file; whether he may say what the envelope says of him is judged by whoever reads the
+//! envelope. What is not fit is logged once and left lying, since it may be somebody's; only
+//! half-written files of [`leave`] are removed, after a day.
 //!
-//! Limits: [`FILES_MAX`] files and as many bytes as the caller says, on the writing side; names of 32
-//! hex digits, 64 complaints between restarts on the reading side.
+//! Limits: [`FILES_MAX`] files and as many bytes as the caller says, on the writing side; names of
+//! 32 hex digits, 64 complaints between restarts on the reading side.
 
 use crate::daemon::world::Random as _;
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
@@ -23,7 +25,7 @@ use crate::os::random::SystemRandom;
 use core::fmt;
 use std::fs::{DirBuilder, DirEntry, File, Permissions, ReadDir};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub(crate) struct Drops {
 
 struct OpenDrop {
     file: File,
-    /// What is left of the bytes it had when it was opened.
+    /// What is left of the bytes that it had when it was opened.
     left: u64,
 }
 
@@ -100,7 +102,7 @@ impl Drops {
             return Err(Unfit::TooLarge);
         }
         let mut magic = [0; MAGIC.len()];
-        match file.read_exact_at(&mut magic, 0) {
+        match (&file).read_exact(&mut magic) {
             Ok(()) if magic == *MAGIC => (),
             Ok(()) => return Err(Unfit::NoMagic),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -108,7 +110,8 @@ impl Drops {
             }
             Err(_) => return Err(Unfit::Unreadable),
         }
-        Ok((OpenDrop { file, left: found.size() }, found.uid()))
+        let left = found.size().saturating_sub(MAGIC.len() as u64);
+        Ok((OpenDrop { file, left }, found.uid()))
     }
 
     fn complain(&mut self, entry: &DirEntry, unfit: Unfit) {
@@ -358,4 +361,244 @@ pub fn ensure_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
         }
     }
     std::fs::set_permissions(directory, Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const BYTES_MAX: u64 = 1000;
+
+    struct Spool {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        drops: Drops,
+    }
+
+    impl Spool {
+        fn new() -> Spool {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("drop");
+            ensure_directory(&path, false).unwrap();
+            let drops = Drops::open(&path, BYTES_MAX).unwrap();
+            Spool { _directory: directory, path, drops }
+        }
+
+        fn leave(&self, message: &str) -> Result<DropName, LeaveError> {
+            leave(&self.path, BYTES_MAX, b"envelope", &mut message.as_bytes())
+        }
+
+        /// A name that is fit, for a file that perhaps is not.
+        fn name(&self, digit: char) -> PathBuf {
+            self.path.join(digit.to_string().repeat(32))
+        }
+
+        fn read(&mut self) -> Vec<u8> {
+            let (mut all, mut piece) = (Vec::new(), [0; 7]);
+            loop {
+                match self.drops.read_drop(&mut piece).unwrap() {
+                    0 => return all,
+                    count => all.extend(&piece[..count]),
+                }
+            }
+        }
+
+        fn names(&self) -> usize {
+            std::fs::read_dir(&self.path).unwrap().count()
+        }
+    }
+
+    fn file(message: &str) -> Vec<u8> {
+        [MAGIC, message.as_bytes()].concat()
+    }
+
+    #[test]
+    fn what_is_left_is_found_read_and_removed() {
+        let mut spool = Spool::new();
+        assert_eq!(spool.drops.next_drop(), None);
+        let name = spool.leave("From: x\n\nbody").unwrap();
+        let path = spool.path.join(core::str::from_utf8(&name.0).unwrap());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(spool.drops.next_drop(), Some((name, process::user_id())));
+        assert_eq!(spool.read(), b"\x08\0\0\0envelopeFrom: x\n\nbody");
+        assert_eq!(spool.drops.next_drop(), None);
+        assert_eq!(spool.drops.read_drop(&mut [0; 1]), Err(DropError));
+        // Not removed: it is found again, in the next scan.
+        assert_eq!(spool.drops.next_drop(), Some((name, process::user_id())));
+        for _ in 0..2 {
+            spool.drops.remove_drop(name).unwrap();
+        }
+        spool.drops.sync_drops().unwrap();
+        assert_eq!(spool.drops.next_drop(), None);
+        assert_eq!(spool.names(), 0);
+    }
+
+    #[test]
+    fn many_are_found_each_once() {
+        let mut spool = Spool::new();
+        let mut left: Vec<_> = (0..20).map(|_| spool.leave("x").unwrap()).collect();
+        let mut found: Vec<_> =
+            core::iter::from_fn(|| spool.drops.next_drop()).map(|(name, _)| name).collect();
+        left.sort();
+        found.sort();
+        assert_eq!(left, found);
+    }
+
+    #[test]
+    fn nothing_but_a_plain_file_of_one_link_is_fit() {
+        let mut spool = Spool::new();
+        let outside = spool.path.parent().unwrap().join("outside");
+        std::fs::write(&outside, file("somebody else's secret")).unwrap();
+        symlink(&outside, spool.name('1')).unwrap();
+        std::fs::hard_link(&outside, spool.name('2')).unwrap();
+        symlink("nowhere", spool.name('3')).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(spool.name('4')).status().unwrap();
+        assert!(fifo.success());
+        std::fs::create_dir(spool.name('5')).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(spool.path.join("s")).unwrap();
+        std::fs::rename(spool.path.join("s"), spool.name('6')).unwrap();
+        let before = spool.names();
+        assert_eq!(spool.drops.next_drop(), None);
+        assert_eq!(spool.drops.complaints_len, 6);
+        // Told once, and left lying.
+        assert_eq!(spool.drops.next_drop(), None);
+        assert_eq!(spool.drops.complaints_len, 6);
+        assert_eq!(spool.names(), before);
+        // The second link is taken away: now it is one user's own file.
+        std::fs::remove_file(&outside).unwrap();
+        assert!(spool.drops.next_drop().is_some());
+    }
+
+    #[test]
+    fn size_magic_and_name_are_looked_at() {
+        let mut spool = Spool::new();
+        let sparse = File::create(spool.name('1')).unwrap();
+        (&sparse).write_all(MAGIC).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        std::fs::write(spool.name('2'), file(&"x".repeat(1000))).unwrap();
+        std::fs::write(spool.name('3'), "").unwrap();
+        std::fs::write(spool.name('4'), "motedrop2\nmail").unwrap();
+        for name in ["a", "letter", &"G".repeat(32), &"0".repeat(33), &"A".repeat(32)] {
+            std::fs::write(spool.path.join(name), file("x")).unwrap();
+        }
+        assert_eq!(spool.drops.next_drop(), None);
+        assert_eq!(spool.drops.complaints_len, 9);
+        let limit = usize::try_from(BYTES_MAX).unwrap() - MAGIC.len();
+        std::fs::write(spool.name('5'), file(&"x".repeat(limit))).unwrap();
+        assert!(spool.drops.next_drop().is_some());
+        assert_eq!(spool.read().len(), limit);
+    }
+
+    #[test]
+    fn complaints_are_bounded() {
+        let mut spool = Spool::new();
+        for number in 0..COMPLAINTS_MAX + 10 {
+            std::fs::write(spool.path.join(format!("n{number}")), "").unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(spool.drops.next_drop(), None);
+            assert_eq!(spool.drops.complaints_len, COMPLAINTS_MAX);
+        }
+    }
+
+    #[test]
+    fn what_was_examined_is_what_is_read_whatever_has_the_name_now() {
+        let mut spool = Spool::new();
+        std::fs::write(spool.name('1'), file("examined")).unwrap();
+        assert!(spool.drops.next_drop().is_some());
+        std::fs::rename(spool.name('1'), spool.path.join(".away")).unwrap();
+        std::fs::write(spool.name('1'), file("put in its place")).unwrap();
+        assert_eq!(spool.read(), b"examined");
+    }
+
+    #[test]
+    fn what_grows_or_shrinks_after_the_look_gives_no_more_than_it_had() {
+        let mut spool = Spool::new();
+        std::fs::write(spool.name('1'), file("examined")).unwrap();
+        assert!(spool.drops.next_drop().is_some());
+        std::fs::write(spool.name('1'), file(&"x".repeat(100_000))).unwrap();
+        assert_eq!(spool.read(), b"xxxxxxxx");
+        spool.drops.next_drop();
+        std::fs::write(spool.name('1'), file("examined")).unwrap();
+        assert!(spool.drops.next_drop().is_some());
+        File::options().write(true).open(spool.name('1')).unwrap().set_len(13).unwrap();
+        assert_eq!(spool.read(), b"exa");
+    }
+
+    #[test]
+    fn the_owner_is_the_files_not_the_envelopes() {
+        let mut spool = Spool::new();
+        std::fs::write(spool.name('1'), file("mail")).unwrap();
+        if std::os::unix::fs::chown(spool.name('1'), Some(12_345), None).is_err() {
+            return; // Only root can give files away.
+        }
+        assert_eq!(spool.drops.next_drop().map(|(_, owner)| owner), Some(12_345));
+    }
+
+    #[test]
+    fn a_directory_of_a_stranger_gets_no_mail() {
+        let spool = Spool::new();
+        if std::os::unix::fs::chown(&spool.path, Some(12_345), None).is_err() {
+            return; // Only root can give directories away.
+        }
+        assert!(matches!(spool.leave("secret"), Err(LeaveError::Untrusted(12_345))));
+        assert!(ensure_directory(&spool.path, true).is_err());
+        assert_eq!(spool.names(), 0);
+    }
+
+    #[test]
+    fn a_full_directory_takes_no_more_and_nothing_half_stays() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let spool = Spool::new();
+        assert!(matches!(spool.leave(&"x".repeat(1000)), Err(LeaveError::Full)));
+        let broken = leave(&spool.path, BYTES_MAX, b"", &mut Broken);
+        assert!(matches!(broken, Err(LeaveError::Message(_))));
+        let missing = leave(&spool.path.join("none"), BYTES_MAX, b"", &mut Broken);
+        assert!(matches!(missing, Err(LeaveError::Io(_))));
+        assert_eq!(spool.names(), 0);
+        spool.leave(&"x".repeat(900)).unwrap();
+        assert!(matches!(spool.leave(&"x".repeat(100)), Err(LeaveError::Full)));
+        assert_eq!(spool.names(), 1);
+        for number in 1..FILES_MAX {
+            File::create(spool.path.join(format!("n{number}"))).unwrap();
+        }
+        let one_more = leave(&spool.path, u64::MAX, b"", &mut io::empty());
+        assert!(matches!(one_more, Err(LeaveError::Full)));
+    }
+
+    #[test]
+    fn half_written_files_are_removed_when_they_are_old() {
+        let mut spool = Spool::new();
+        let (old, young) = (format!(".{}", "a".repeat(32)), format!(".{}", "b".repeat(32)));
+        for name in [&old, &young, ".keep"] {
+            File::create(spool.path.join(name)).unwrap();
+        }
+        let past = std::time::SystemTime::now() - 2 * HALF_WRITTEN_AGE;
+        for name in [&old, ".keep"] {
+            let file = File::open(spool.path.join(name)).unwrap();
+            file.set_modified(past).unwrap();
+        }
+        assert_eq!(spool.drops.next_drop(), None);
+        assert!(!spool.path.join(old).exists());
+        assert!(spool.path.join(young).exists() && spool.path.join(".keep").exists());
+    }
+
+    #[test]
+    fn the_directory_is_made_as_its_kind_wants() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("drop");
+        for (is_shared, mode) in [(false, 0o700), (true, 0o3777), (true, 0o3777), (false, 0o700)] {
+            ensure_directory(&path, is_shared).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        }
+        let link = directory.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(ensure_directory(&link, false).is_err());
+    }
 }

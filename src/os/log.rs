@@ -1,12 +1,12 @@
 //! The log's way out: one line an event, one write a line, to stderr.
 //!
 //! `mote[431]: text`, at most [`LOG_LINE_BYTES_MAX`] bytes, with `<N>` before it where the reader
-//! (journald, procd) turns that into a priority. What peers have said is escaped by whoever logs it;
-//! controls are masked here once more, so one event is one line whatever happens (threats 20).
+//! (journald, procd) turns that into a priority. What peers have said is escaped by whoever logs
+//! it; controls are masked here once more, so one event is one line whatever happens (threats 20).
 //!
-//! A log that nobody reads never stops mail: before each write stderr is asked whether it takes
-//! one without blocking (it is never set to non-blocking: it is shared with others). If not, the
-//! line waits in a ring of [`LINES_MAX`]; beyond that lines are counted and the count is logged when
+//! A log that nobody reads never stops mail: before each write stderr is asked whether it takes one
+//! without blocking (it is never set to non-blocking: it is shared with others). If not, the line
+//! waits in a ring of [`LINES_MAX`]; beyond that lines are counted and the count is logged when
 //! there is room. [`drain`] writes what waits; the world calls it on every turn. Nothing here
 //! allocates, in any line.
 
@@ -33,18 +33,21 @@ static IS_WAITING: AtomicBool = AtomicBool::new(false);
 pub fn start(level: LevelFilter, with_priorities: bool) {
     let with_priorities = with_priorities || is_read_by_journal();
     let process = std::process::id();
+    // What is logged is decided before it comes here, so that `set_level` works both ways.
     let started = env_logger::Builder::new()
-        .filter_level(level)
+        .filter_level(LevelFilter::Trace)
         .format(move |_, record| {
             put(&line(record, process, with_priorities));
             Ok(())
         })
         .try_init();
-    // Err: already started.
-    let _ = started;
+    // Err: somebody has started already; the level is theirs.
+    if started.is_ok() {
+        set_level(level);
+    }
 }
 
-/// Changes from which level on is logged, up to that of [`start`].
+/// Changes from which level on is logged.
 pub fn set_level(level: LevelFilter) {
     ::log::set_max_level(level);
 }
@@ -200,5 +203,111 @@ impl Ring {
         if outlet.write(line).is_err() {
             self.lost = self.lost.saturating_add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// Takes so many lines, then is full; none breaks the write.
+    struct Reader {
+        room: usize,
+        breaks: bool,
+        seen: Vec<String>,
+    }
+
+    impl Reader {
+        fn new(room: usize) -> Reader {
+            Reader { room, breaks: false, seen: Vec::new() }
+        }
+    }
+
+    impl Outlet for Reader {
+        fn is_ready(&self) -> bool {
+            self.room > 0
+        }
+
+        fn write(&mut self, line: &[u8]) -> io::Result<()> {
+            self.room -= 1;
+            if self.breaks {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.seen.push(String::from_utf8(line.to_vec()).unwrap());
+            Ok(())
+        }
+    }
+
+    fn made(text: &str, with_priorities: bool) -> String {
+        let args = format_args!("{text}");
+        let record = Record::builder().level(Level::Warn).args(args).build();
+        line(&record, 431, with_priorities).as_str().to_owned()
+    }
+
+    #[test]
+    fn one_event_is_one_line() {
+        assert_eq!(made("to=<a@b>", false), "mote[431]: to=<a@b>\n");
+        assert_eq!(made("to=<a@b>", true), "<4>mote[431]: to=<a@b>\n");
+        let masked = made("a\r\n<0>mote[1]: forged\x1b[2J\u{85}é\0", false);
+        assert_eq!(masked, "mote[431]: a??<0>mote[1]: forged?[2J?é?\n");
+        assert_eq!(made("", false), "mote[431]: \n");
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_end() {
+        for text in ["x".repeat(1000), "é".repeat(1000), "\n".repeat(1000)] {
+            let line = made(&text, true);
+            assert!(line.len() <= LOG_LINE_BYTES_MAX && line.len() >= LOG_LINE_BYTES_MAX - 1);
+            assert!(line.ends_with('\n') && line.lines().count() == 1);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_in_order_then_is_counted() {
+        let mut ring = Ring::new();
+        let mut reader = Reader::new(1);
+        for number in 0..LINES_MAX + 6 {
+            ring.put(&Line::from(format!("{number}\n").as_str()), &mut reader);
+        }
+        assert_eq!(reader.seen, ["0\n"]);
+        assert_eq!((ring.len, ring.lost), (LINES_MAX, 5));
+        reader.room = 10;
+        ring.drain(&mut reader);
+        assert_eq!(reader.seen.len(), 11);
+        // Room in the ring, but a line there would overtake those that are lost.
+        ring.put(&Line::from("late\n"), &mut reader);
+        assert_eq!((ring.len, ring.lost), (LINES_MAX - 10, 6));
+        reader.room = 1000;
+        ring.put(&Line::from("last\n"), &mut reader);
+        assert!(ring.is_empty());
+        assert_eq!(reader.seen.len(), 1 + LINES_MAX + 2);
+        assert_eq!(reader.seen.get(LINES_MAX), Some(&format!("{LINES_MAX}\n")));
+        let process = std::process::id();
+        let end = [format!("mote[{process}]: 6 lines lost\n"), "last\n".to_owned()];
+        assert_eq!(reader.seen[LINES_MAX + 1..], end);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_lines_only() {
+        let mut ring = Ring::new();
+        let mut reader = Reader { room: 5, breaks: true, seen: Vec::new() };
+        for _ in 0..10 {
+            ring.put(&Line::from("x\n"), &mut reader);
+        }
+        assert!(ring.lost > 0);
+        reader = Reader::new(100);
+        ring.drain(&mut reader);
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn a_stuck_reader_is_noticed_before_the_write() {
+        let (mut one, _other) = UnixStream::pair().unwrap();
+        assert!(is_writable(one.as_raw_fd()));
+        one.set_nonblocking(true).unwrap();
+        while one.write(&[b'x'; 4096]).is_ok() {}
+        assert!(!is_writable(one.as_raw_fd()));
+        assert!(is_writable(std::fs::File::create("/dev/null").unwrap().as_raw_fd()));
     }
 }

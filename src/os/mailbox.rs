@@ -1,14 +1,14 @@
 //! Maildirs on the file system: tmp → fsync → rename → fsync of the directory.
 //!
-//! The name in `new` is the caller's and the same on every attempt, so a mail that was delivered just
-//! before a power cut replaces itself (as long as no reader has moved it to `cur`). The name in `tmp`
-//! has the slot's number too, and what an earlier life left there is thrown away. The bytes are
-//! written as they are given.
+//! The name in `new` is the caller's and the same on every attempt, so a mail that was delivered
+//! just before a power cut replaces itself (as long as no reader has moved it to `cur`). The name
+//! in `tmp` has the slot's number too, and what an earlier life left there is thrown away. The
+//! bytes are written as they are given.
 //!
 //! Limits: one mail a slot, names of 200 bytes. The directory is opened once a mail and everything
-//! else is looked up in it. A device that is nearly full takes no mail ([`MailboxError::Full`]): the
-//! queue, the log and the rest of a small machine want to live. Nothing is allocated, but for making a
-//! Maildir that is not there and for paths of 384 bytes and more.
+//! else is looked up in it. A device that is nearly full takes no mail ([`MailboxError::Full`]):
+//! the queue, the log and the rest of a small machine want to live. Nothing is allocated, but for
+//! making a Maildir that is not there and for paths of 384 bytes and more.
 
 use crate::base::buffer::Text;
 use crate::os::folder::{Folder, Space};
@@ -158,7 +158,7 @@ fn is_nearly_full(space: Space) -> bool {
 }
 
 fn mailbox_error(error: &io::Error, place: &str) -> MailboxError {
-    ::log::debug!("maildir {place}: {error}");
+    ::log::warn!("maildir {place}: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MailboxError::Full,
         io::ErrorKind::PermissionDenied

@@ -2,7 +2,8 @@
 //!
 //! [`world::World`] is what the daemon sees; the other files are its parts, each one trait or one
 //! kind of system object. Nothing here knows SMTP or what a block or a drop file means. `unsafe`
-//! stands only where a system call has no safe wrapper in std, on the smallest item, with its reason.
+//! stands only where a system call has no safe wrapper in std, on the smallest item, with its
+//! reason.
 //!
 //! Start with `world`; then `reactor` (the only file that names mio) and `disk`.
 

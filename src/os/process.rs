@@ -28,16 +28,18 @@ const ENTRY_BYTES_MAX: usize = 64 * 1024;
 /// nor a debugger of the same user sees what mail went through (threats 19).
 #[allow(unsafe_code)]
 pub fn prepare() -> io::Result<()> {
+    // prctl takes what it is given as longs.
+    const NONE: libc::c_ulong = 0;
     // SAFETY: these calls take and keep no memory.
     let result = unsafe {
         libc::umask(0o077);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc::prctl(libc::PR_SET_DUMPABLE, NONE, NONE, NONE, NONE)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sees to it that `needed` descriptors can be open, raising the soft limit if the hard one lets it.
-/// Err: the limit there is.
+/// Sees to it that `needed` descriptors can be open, raising the soft limit if the hard one lets
+/// it. Err: the limit there is.
 // The casts: these are 32 bits on some systems.
 #[allow(unsafe_code, clippy::unnecessary_cast)]
 pub fn ensure_descriptors(needed: u64) -> Result<(), u64> {

@@ -5,10 +5,10 @@
 //! triggered, and is closed by being dropped. [`Stream`] is the seam where another kind of
 //! connection (TLS) joins: whoever holds a token moves plain bytes.
 //!
-//! Limits: as many connections as tokens, [`LISTENERS_MAX`] listeners, [`EVENTS_MAX`] events from one
-//! poll; what a caller has no room for is given next time, nothing is lost. Nothing here allocates
-//! after it has been made. Descriptors that run out are an answer ([`Accepted::Exhausted`]); the
-//! connection then stays in the backlog.
+//! Limits: as many connections as tokens, [`LISTENERS_MAX`] listeners, [`EVENTS_MAX`] events from
+//! one poll; what a caller has no room for is given next time, nothing is lost. Nothing here
+//! allocates after it has been made. Descriptors that run out are an answer
+//! ([`Accepted::Exhausted`]); the connection then stays in the backlog.
 
 use crate::daemon::world::{Accepted, Event, NetError, Peer, Token, Transfer};
 use crate::limits::LISTENERS_MAX;
@@ -368,5 +368,339 @@ fn net_error(error: &io::Error) -> NetError {
             NetError::Reset
         }
         _ => NetError::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Instant;
+
+    const A: Token = Token(0);
+    const B: Token = Token(1);
+
+    fn reactor() -> (Reactor, SocketAddr) {
+        let mut reactor = Reactor::new(4).unwrap();
+        let listener = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), None, false).unwrap();
+        let address = listener.local_addr().unwrap();
+        reactor.add_tcp(listener).unwrap();
+        (reactor, address)
+    }
+
+    /// Polls until `wanted` says yes to an event.
+    fn until(reactor: &mut Reactor, mut wanted: impl FnMut(Event) -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut found = false;
+        while !found {
+            assert!(Instant::now() < end);
+            reactor.poll(Some(Duration::from_millis(100))).unwrap();
+            reactor.give(EVENTS_MAX, |ready| match ready {
+                Ready::Event(event) => found |= wanted(event),
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+
+    fn until_closed(reactor: &mut Reactor, wanted: Token) {
+        until(reactor, |event| match event {
+            Event::Socket { token, readable, closed, .. } => {
+                assert!(readable || !closed);
+                token == wanted && closed
+            }
+            Event::Listener(_) => false,
+            other => panic!("{other:?}"),
+        });
+    }
+
+    fn until_readable(reactor: &mut Reactor, wanted: Token) {
+        until(
+            reactor,
+            |event| matches!(event, Event::Socket { token, readable: true, .. } if token == wanted),
+        );
+    }
+
+    fn accept(reactor: &mut Reactor, token: Token) -> Peer {
+        match reactor.accept(0, token) {
+            Accepted::Peer(peer) => peer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A connection and its other end, under token A.
+    fn connected() -> (Reactor, TcpStream) {
+        let (mut reactor, address) = reactor();
+        let client = TcpStream::connect(address).unwrap();
+        until(&mut reactor, |event| matches!(event, Event::Listener(0)));
+        accept(&mut reactor, A);
+        (reactor, client)
+    }
+
+    #[test]
+    fn connections_are_taken_until_nobody_waits() {
+        let (mut reactor, address) = reactor();
+        assert!(matches!(reactor.accept(0, A), Accepted::Nothing));
+        let one = TcpStream::connect(address).unwrap();
+        let _two = TcpStream::connect(address).unwrap();
+        until(&mut reactor, |event| matches!(event, Event::Listener(0)));
+        assert_eq!(accept(&mut reactor, A), Peer::Tcp(one.local_addr().unwrap()));
+        accept(&mut reactor, B);
+        assert!(matches!(reactor.accept(0, Token(2)), Accepted::Nothing));
+        assert!(matches!(reactor.accept(9, Token(2)), Accepted::Nothing));
+        match reactor.stream(A) {
+            Some(Stream::Plain(Socket::Tcp(stream))) => assert!(stream.nodelay().unwrap()),
+            _ => panic!("no stream"),
+        }
+    }
+
+    #[test]
+    fn a_close_that_came_with_the_last_data_is_told_with_it() {
+        let (mut reactor, mut client) = connected();
+        client.write_all(b"QUIT\r\n").unwrap();
+        drop(client);
+        until_closed(&mut reactor, A);
+        let mut bytes = [0; 100];
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::Bytes(6));
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::Closed);
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::Closed);
+    }
+
+    #[test]
+    fn one_edge_may_be_read_in_pieces_and_the_next_comes_by_itself() {
+        let (mut reactor, mut client) = connected();
+        client.write_all(b"0123456789").unwrap();
+        until_readable(&mut reactor, A);
+        let mut bytes = [0; 4];
+        for count in [4, 4, 2] {
+            assert_eq!(reactor.receive(A, &mut bytes), Transfer::Bytes(count));
+        }
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::NotReady);
+        client.write_all(b"x").unwrap();
+        until_readable(&mut reactor, A);
+        // Not read: the close is an edge of its own.
+        client.shutdown(Shutdown::Write).unwrap();
+        until_closed(&mut reactor, A);
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::Bytes(1));
+        assert_eq!(reactor.receive(A, &mut bytes), Transfer::Closed);
+        // A peer that has ended its side can still be answered.
+        assert_eq!(reactor.send(A, b"221"), Transfer::Bytes(3));
+        client.read_exact(&mut bytes[..3]).unwrap();
+        assert_eq!(&bytes[..3], b"221");
+    }
+
+    #[test]
+    fn a_full_socket_says_so_and_tells_when_it_is_not() {
+        let (mut reactor, mut client) = connected();
+        let block = [b'x'; 4096];
+        let mut sent = 0;
+        loop {
+            match reactor.send(A, &block) {
+                Transfer::Bytes(count) => sent += count,
+                Transfer::NotReady => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        // What the poll knew before is old.
+        reactor.poll(Some(Duration::ZERO)).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut all = vec![0; sent];
+            client.read_exact(&mut all).unwrap();
+        });
+        until(&mut reactor, |event| {
+            matches!(event, Event::Socket { token: A, writable: true, .. })
+        });
+        assert!(matches!(reactor.send(A, &block), Transfer::Bytes(_)));
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_reset_is_an_answer() {
+        let (mut reactor, client) = connected();
+        assert_eq!(reactor.send(A, b"220"), Transfer::Bytes(3));
+        // Wait for the bytes: closing over them resets.
+        client.peek(&mut [0; 3]).unwrap();
+        drop(client);
+        until_closed(&mut reactor, A);
+        let answer = reactor.receive(A, &mut [0; 10]);
+        assert_eq!(answer, Transfer::Failed(NetError::Reset));
+        assert_eq!(reactor.send(A, b"x"), Transfer::Failed(NetError::Reset));
+    }
+
+    #[test]
+    fn a_connection_out_works_or_says_why_not() {
+        let (mut reactor, _) = reactor();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        reactor.connect(A, address).unwrap();
+        until(&mut reactor, |event| {
+            matches!(event, Event::Socket { token: A, writable: true, closed: false, .. })
+        });
+        assert_eq!(reactor.send(A, b"EHLO"), Transfer::Bytes(4));
+        let (mut peer, _) = other.accept().unwrap();
+        let mut bytes = [0; 4];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"EHLO");
+        drop((other, peer));
+
+        for token in [B, Token(2)] {
+            match reactor.connect(token, address) {
+                Err(error) => assert_eq!(error, NetError::Refused),
+                Ok(()) => {
+                    until(&mut reactor, |event| match event {
+                        Event::Socket { token: found, readable, writable, closed } => {
+                            found == token && readable && writable && closed
+                        }
+                        _ => false,
+                    });
+                    let answer = match token {
+                        B => reactor.send(token, b"x"),
+                        _ => reactor.receive(token, &mut [0; 1]),
+                    };
+                    assert_eq!(answer, Transfer::Failed(NetError::Refused));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn before_it_is_connected_a_socket_is_not_ready() {
+        let (mut reactor, _) = reactor();
+        // TEST-NET-1 (RFC 5737): nobody is there. Some networks say so at once.
+        if reactor.connect(A, "192.0.2.1:25".parse().unwrap()).is_ok() {
+            let answer = reactor.send(A, b"x");
+            assert!(!matches!(answer, Transfer::Bytes(_) | Transfer::Closed), "{answer:?}");
+        }
+        reactor.close(A);
+    }
+
+    #[test]
+    fn a_closed_token_is_free_and_silent() {
+        let (mut reactor, mut client) = connected();
+        reactor.close(A);
+        reactor.close(A);
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(reactor.receive(A, &mut [0; 1]), Transfer::Failed(NetError::Other));
+        assert_eq!(reactor.send(A, b"x"), Transfer::Failed(NetError::Other));
+        reactor.close(Token(4000));
+        reactor.poll(Some(Duration::from_millis(20))).unwrap();
+        reactor.give(EVENTS_MAX, |ready| panic!("{ready:?}"));
+    }
+
+    #[test]
+    fn the_last_reply_reaches_a_peer_that_was_still_talking() {
+        let (mut reactor, mut client) = connected();
+        client.write_all(&[b'x'; 20_000]).unwrap();
+        until_readable(&mut reactor, A);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(reactor.send(A, b"421 bye\r\n"), Transfer::Bytes(9));
+        reactor.close(A);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"421 bye\r\n");
+    }
+
+    #[test]
+    fn mapped_addresses_are_what_they_mean() {
+        let Ok(listener) = socket::listen_tcp("[::]:0".parse().unwrap(), None, false) else {
+            return; // This kernel has no IPv6.
+        };
+        let port = listener.local_addr().unwrap().port();
+        let mut reactor = Reactor::new(1).unwrap();
+        reactor.add_tcp(listener).unwrap();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        until(&mut reactor, |event| matches!(event, Event::Listener(0)));
+        assert_eq!(accept(&mut reactor, A), Peer::Tcp(client.local_addr().unwrap()));
+    }
+
+    #[test]
+    fn local_users_are_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("submit");
+        let mut reactor = Reactor::new(1).unwrap();
+        let listener: UnixListener = socket::listen_unix(&path, 0o600).unwrap();
+        reactor.add_unix(listener).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"HELO\r\n").unwrap();
+        until(&mut reactor, |event| matches!(event, Event::Listener(0)));
+        let uid = crate::os::process::user_id();
+        assert_eq!(accept(&mut reactor, A), Peer::Unix { uid });
+        until_readable(&mut reactor, A);
+        assert_eq!(reactor.receive(A, &mut [0; 10]), Transfer::Bytes(6));
+        drop(client);
+        until_closed(&mut reactor, A);
+        assert_eq!(reactor.receive(A, &mut [0; 10]), Transfer::Closed);
+        assert_eq!(reactor.send(A, b"x"), Transfer::Failed(NetError::Reset));
+    }
+
+    #[test]
+    fn a_bell_wakes_from_another_thread() {
+        let mut reactor = Reactor::new(0).unwrap();
+        let bell = reactor.bell().unwrap();
+        let ringer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            bell.ring();
+            bell
+        });
+        let mut rung = 0;
+        reactor.poll(Some(Duration::from_secs(10))).unwrap();
+        assert!(!reactor.is_drained());
+        reactor.give(EVENTS_MAX, |ready| rung += usize::from(matches!(ready, Ready::Bell)));
+        assert_eq!(rung, 1);
+        assert!(reactor.is_drained());
+        ringer.join().unwrap();
+    }
+
+    #[test]
+    fn what_has_no_room_comes_next_time() {
+        let (mut reactor, address) = reactor();
+        let mut clients: Vec<_> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for token in 0..4 {
+            accept(&mut reactor, Token(token));
+        }
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        reactor.poll(Some(Duration::ZERO)).unwrap();
+        let mut tokens = Vec::new();
+        while !reactor.is_drained() {
+            let before = tokens.len();
+            reactor.give(1, |ready| match ready {
+                Ready::Event(Event::Socket { token, .. }) => tokens.push(token.0),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(tokens.len(), before + 1);
+        }
+        tokens.sort();
+        assert_eq!(tokens, [0, 1, 2, 3]);
+    }
+
+    /// Descriptors run out for the whole process, so this runs itself again in one of its own.
+    #[test]
+    fn without_descriptors_the_connection_waits() {
+        const ALONE: &str = "MOTE_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "os::reactor::tests::without_descriptors_the_connection_waits";
+            let mut alone = std::process::Command::new("sh");
+            alone.args(["-c", "ulimit -n 64; exec \"$0\" --exact \"$1\""]);
+            alone.arg(std::env::current_exe().unwrap()).arg(name);
+            let output = alone.env(ALONE, "1").output().unwrap();
+            let words = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && words.contains("1 passed"), "{words}");
+            return;
+        }
+        let (mut reactor, address) = reactor();
+        let _client = TcpStream::connect(address).unwrap();
+        until(&mut reactor, |event| matches!(event, Event::Listener(0)));
+        let mut hoard = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hoard.push(file);
+        }
+        assert!(matches!(reactor.accept(0, A), Accepted::Exhausted));
+        assert!(matches!(reactor.accept(0, A), Accepted::Exhausted));
+        assert_eq!(reactor.connect(A, address), Err(NetError::Exhausted));
+        hoard.pop();
+        accept(&mut reactor, A);
     }
 }

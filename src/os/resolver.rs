@@ -1,11 +1,11 @@
-//! Names to addresses: getaddrinfo(3), which knows the hosts file and the search list, on threads of
-//! its own, since it may block for as long as it likes.
+//! Names to addresses: getaddrinfo(3), which knows the hosts file and the search list, on threads
+//! of its own, since it may block for as long as it likes.
 //!
 //! A board of eight rows, behind one lock, is all that the loop and the threads share; nobody ever
-//! waits for the other with the lock held. The loop judges the time: a question that is not answered
-//! within [`RESOLVE_TIMEOUT`] is taken off the board as timed out, and the thread that is stuck with
-//! it is replaced, at most twice, so two dead names hold nobody else. When a stuck thread comes back
-//! and is one too many, it ends. Address literals need no thread.
+//! waits for the other with the lock held. The loop judges the time: a question that is not
+//! answered within [`RESOLVE_TIMEOUT`] is taken off the board as timed out, and the thread that is
+//! stuck with it is replaced, at most twice, so two dead names hold nobody else. When a stuck
+//! thread comes back and is one too many, it ends. Address literals need no thread.
 //!
 //! The loop's side allocates nothing but for replacing a thread. A name that is not there is told
 //! from a resolver that is, both are temporary for the mail (LAW 7).
@@ -245,9 +245,9 @@ fn look_up(host: &str) -> Answer {
 #[allow(unsafe_code)]
 fn ask_system(host: &CStr) -> Answer {
     let mut addresses = Addresses::default();
-    // SAFETY: addrinfo is plain numbers and pointers, zeros are the documented "no hints"; `host` is
-    // a live C string. On success `list` is a chain of records that stays valid until freeaddrinfo,
-    // each with an address of the kind that its ai_family says.
+    // SAFETY: addrinfo is plain numbers and pointers, zeros are the documented "no hints"; `host`
+    // is a live C string. On success `list` is a chain of records that stays valid until
+    // freeaddrinfo, each with an address of the kind that its ai_family says.
     unsafe {
         let mut hints: libc::addrinfo = core::mem::zeroed();
         hints.ai_socktype = libc::SOCK_STREAM;

@@ -69,8 +69,8 @@ fn ignore_broken_pipes() {
 
 #[allow(unsafe_code)]
 fn block_and_open() -> io::Result<OwnedFd> {
-    // SAFETY: sigset_t is plain bits that sigemptyset sets up; every pointer is to that live set; the
-    // descriptor returned is new, so ours alone.
+    // SAFETY: sigset_t is plain bits that sigemptyset sets up; every pointer is to that live set;
+    // the descriptor returned is new, so ours alone.
     unsafe {
         let mut set: libc::sigset_t = core::mem::zeroed();
         libc::sigemptyset(&mut set);

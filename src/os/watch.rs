@@ -1,7 +1,8 @@
 //! Tells when something new lies in a directory: inotify(7), edge for edge.
 //!
 //! Not a list of what is new: whoever is told looks for itself. Kernels built without inotify are
-//! common on small machines; there [`Watch::open`] fails, and the world looks once a minute instead.
+//! common on small machines; there [`Watch::open`] fails, and the world looks once a minute
+//! instead.
 
 use std::ffi::CString;
 use std::fs::File;

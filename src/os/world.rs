@@ -1,11 +1,12 @@
 //! The world as the daemon sees it: every trait it asks for, on one value, and the wait for events.
 //!
-//! [`World::open`] takes everything there is to take, in the order that safety wants: signals before
-//! any thread, the image's lock before any socket (a second daemon is told so at once and touches
-//! nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the reason.
+//! [`World::open`] takes everything there is to take, in the order that safety wants: signals
+//! before any thread, the image's lock before any socket (a second daemon is told so at once and
+//! touches nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the
+//! reason.
 //!
-//! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for comes
-//! with the next wait, which then does not block.
+//! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for
+//! comes with the next wait, which then does not block.
 
 use crate::base::time::Now;
 use crate::daemon::world::{
@@ -157,13 +158,9 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// True when another daemon is at work here: try again when it has ended.
+    /// True when another process works on the image: it can be had when that has ended.
     pub fn is_busy(&self) -> bool {
-        match self {
-            OpenError::Image(ImageError::Busy { .. }) => true,
-            OpenError::Listen { error, .. } => error.kind() == io::ErrorKind::AddrInUse,
-            _ => false,
-        }
+        matches!(self, OpenError::Image(ImageError::Busy { .. }))
     }
 }
 
@@ -301,9 +298,10 @@ impl World {
         &self.listeners
     }
 
-    /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into `events`,
-    /// which is emptied first and must have room for at least one; it never grows. May return
-    /// with none before its time.
+    /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into
+    /// `events`, which is emptied first and must have room for at least one; it never grows. May
+    /// return with none before its time. With less room than [`World::EVENTS_MAX`], busy sockets
+    /// come before signals.
     pub fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
         log::drain();
@@ -361,7 +359,8 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     move |error| OpenError::System { action, error }
 }
 
-/// Makes a directory, and those above it, if it is missing; one that is there is its owner's matter.
+/// Makes a directory, and those above it, if it is missing; one that is there is its owner's
+/// matter.
 fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
     let make = || {
         if path.is_dir() {
@@ -564,5 +563,240 @@ impl DropDirectory for World {
 
     fn sync_drops(&mut self) -> Result<(), DropError> {
         self.drops.sync_drops()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::world::Peer;
+    use crate::os::signals::tests::raise;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    fn settings(home: &Path) -> Settings {
+        Settings {
+            listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())],
+            run_directory: home.join("run"),
+            spool_directory: home.join("deep/spool"),
+            spool_size: Some(8 * BLOCK_BYTES as u64),
+            message_size: 1000,
+            is_system: false,
+            tokens: 4,
+            mailbox_slots: 1,
+        }
+    }
+
+    fn open(home: &Path) -> World {
+        World::open(&settings(home), |_| Ok(())).unwrap()
+    }
+
+    /// Waits until `wanted` finds what it looks for.
+    fn until<T>(world: &mut World, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+        let mut events = Vec::with_capacity(World::EVENTS_MAX);
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            assert!(Instant::now() < end);
+            world.wait(Some(Duration::from_millis(100)), &mut events).unwrap();
+            if let Some(found) = events.iter().find_map(&mut wanted) {
+                return found;
+            }
+        }
+    }
+
+    #[test]
+    fn listeners_come_in_order_and_take_connections() {
+        let home = tempfile::tempdir().unwrap();
+        let mut settings = settings(home.path());
+        settings.listen.push(Listen::Unix(home.path().join("extra").display().to_string()));
+        let mut world = World::open(&settings, |_| Ok(())).unwrap();
+        let [ListenerKind::Smtp(address), ListenerKind::Submit, ListenerKind::Submit, last] =
+            *world.listeners()
+        else {
+            panic!("{:?}", world.listeners());
+        };
+        assert_eq!(last, ListenerKind::Control);
+
+        let _tcp = TcpStream::connect(address).unwrap();
+        let number = until(&mut world, |event| match event {
+            Event::Listener(number) => Some(*number),
+            _ => None,
+        });
+        assert_eq!(number, 0);
+        assert!(matches!(world.accept(0, Token(0)), Accepted::Peer(Peer::Tcp(_))));
+        assert!(matches!(world.accept(0, Token(1)), Accepted::Nothing));
+
+        let mut submit = UnixStream::connect(submit_path(&settings.run_directory)).unwrap();
+        until(&mut world, |event| matches!(event, Event::Listener(2)).then_some(()));
+        let uid = process::user_id();
+        match world.accept(2, Token(1)) {
+            Accepted::Peer(peer) => assert_eq!(peer, Peer::Unix { uid }),
+            other => panic!("{other:?}"),
+        }
+        submit.write_all(b"EHLO").unwrap();
+        until(&mut world, |event| match event {
+            Event::Socket { token: Token(1), readable: true, .. } => Some(()),
+            _ => None,
+        });
+        let mut bytes = [0; 10];
+        assert_eq!(world.receive(Token(1), &mut bytes), Transfer::Bytes(4));
+        assert_eq!(world.send(Token(1), b"250"), Transfer::Bytes(3));
+        world.close(Token(1));
+        let mut all = Vec::new();
+        submit.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"250");
+    }
+
+    #[test]
+    fn a_second_daemon_is_told_and_touches_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let mut world = open(home.path());
+        let Err(error) = World::open(&settings(home.path()), |_| panic!("formatted twice")) else {
+            panic!("opened twice");
+        };
+        assert!(error.is_busy(), "{error}");
+        UnixStream::connect(control_path(&home.path().join("run"))).unwrap();
+        until(&mut world, |event| matches!(event, Event::Listener(2)).then_some(()));
+        drop(world);
+        // After a crash the sockets are still there, and in nobody's way.
+        assert!(submit_path(&home.path().join("run")).exists());
+        drop(open(home.path()));
+    }
+
+    #[test]
+    fn directories_and_sockets_have_the_modes_of_their_kind() {
+        let modes = |home: &Path| {
+            ["deep/spool", "run", "deep/spool/drop", "run/submit", "run/control"]
+                .map(|name| home.join(name).metadata().unwrap().permissions().mode() & 0o7777)
+        };
+        let home = tempfile::tempdir().unwrap();
+        let world = open(home.path());
+        assert_eq!(world.blocks(), 8);
+        assert_eq!(modes(home.path()), [0o700, 0o700, 0o700, 0o600, 0o600]);
+        let home = tempfile::tempdir().unwrap();
+        let settings = Settings { is_system: true, ..settings(home.path()) };
+        let _world = World::open(&settings, |_| Ok(())).unwrap();
+        let drop_mode = if process::user_id() == 0 { 0o3777 } else { 0o700 };
+        assert_eq!(modes(home.path()), [0o711, 0o755, drop_mode, 0o666, 0o660]);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let world = open(home.path());
+        let Some(ListenerKind::Smtp(address)) = world.listeners().first().copied() else {
+            panic!("no listener");
+        };
+        let mut taken = settings(elsewhere.path());
+        taken.listen = vec![Listen::Address(address)];
+        let mut absent = settings(elsewhere.path());
+        absent.listen = vec![Listen::Interface { name: "nosuch0".into(), port: 0 }];
+        let mut many = settings(elsewhere.path());
+        many.listen = vec![Listen::Address("127.0.0.1:0".parse().unwrap()); LISTENERS_MAX];
+        let mut file = settings(elsewhere.path());
+        std::fs::write(elsewhere.path().join("file"), "").unwrap();
+        file.run_directory = elsewhere.path().join("file");
+        let mut full = settings(elsewhere.path());
+        full.spool_directory = elsewhere.path().join("other");
+        let cases = [
+            (taken, address.to_string()),
+            (absent, "interface nosuch0".into()),
+            (many, "more than 16 listeners".into()),
+            (file, "file: cannot use the directory".into()),
+        ];
+        for (settings, words) in cases {
+            let error = World::open(&settings, |_| Ok(())).err().unwrap().to_string();
+            assert!(error.contains(&words), "{error}");
+        }
+        let error = World::open(&full, |_| Err(DiskError::Full)).err().unwrap();
+        assert!(error.to_string().contains("no space left"), "{error}");
+        assert!(!image_path(&full.spool_directory).exists());
+    }
+
+    #[test]
+    fn signals_drops_and_names_arrive_as_events() {
+        let home = tempfile::tempdir().unwrap();
+        let mut world = open(home.path());
+        // Told without asking: something may have been left before.
+        until(&mut world, |event| matches!(event, Event::Drop).then_some(()));
+        assert_eq!(world.next_drop(), None);
+        let directory = drop_path(&home.path().join("deep/spool"));
+        let name = drops::leave(&directory, 10_000, b"", &mut &b"mail"[..]).unwrap();
+        until(&mut world, |event| matches!(event, Event::Drop).then_some(()));
+        assert_eq!(world.next_drop(), Some((name, process::user_id())));
+        world.remove_drop(name).unwrap();
+        world.sync_drops().unwrap();
+
+        raise(libc::SIGHUP);
+        until(&mut world, |event| matches!(event, Event::Reload).then_some(()));
+        raise(libc::SIGUSR1);
+        until(&mut world, |event| matches!(event, Event::Flush).then_some(()));
+        raise(libc::SIGTERM);
+        until(&mut world, |event| matches!(event, Event::Drain).then_some(()));
+
+        for host in ["127.0.0.1", "localhost"] {
+            assert!(world.resolve(9, host));
+            let answer = until(&mut world, |event| match event {
+                Event::Resolved { ticket: 9, answer } => Some(*answer),
+                _ => None,
+            });
+            assert!(answer.unwrap().get(0).unwrap().is_loopback());
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_in_a_small_vector_which_never_grows() {
+        let home = tempfile::tempdir().unwrap();
+        let mut world = open(home.path());
+        assert!(world.resolve(1, "10.0.0.1"));
+        raise(libc::SIGHUP);
+        raise(libc::SIGTERM);
+        UnixStream::connect(submit_path(&home.path().join("run"))).unwrap();
+        UnixStream::connect(control_path(&home.path().join("run"))).unwrap();
+        let mut events = Vec::with_capacity(1);
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            world.wait(Some(Duration::ZERO), &mut events).unwrap();
+            assert_eq!(events.capacity(), 1);
+            seen.extend(events.iter().map(|event| format!("{event:?}")));
+        }
+        for wanted in ["Listener(1)", "Listener(2)", "Resolved", "Reload", "Drain", "Drop"] {
+            let count = seen.iter().filter(|event| event.starts_with(wanted)).count();
+            assert_eq!(count, 1, "{wanted}: {seen:?}");
+        }
+        let before = Instant::now();
+        world.wait(Some(Duration::from_millis(30)), &mut events).unwrap();
+        assert!(events.is_empty() && before.elapsed() >= Duration::from_millis(29));
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_tell_the_clock_does() {
+        let home = tempfile::tempdir().unwrap();
+        let mut world = open(home.path());
+        until(&mut world, |event| matches!(event, Event::Drop).then_some(()));
+        world.watch = None;
+        world.look = Some(Instant::now() + Duration::from_millis(20));
+        let mut events = Vec::with_capacity(World::EVENTS_MAX);
+        world.wait(None, &mut events).unwrap();
+        assert!(matches!(events.as_slice(), [Event::Drop]), "{events:?}");
+        assert!(world.patience(None).unwrap() > Duration::from_secs(50));
+    }
+
+    #[test]
+    fn both_wildcards_of_one_port_can_be_had() {
+        let home = tempfile::tempdir().unwrap();
+        let mut settings = settings(home.path());
+        if TcpStream::connect("[::1]:1")
+            .is_err_and(|error| error.kind() != io::ErrorKind::ConnectionRefused)
+        {
+            return; // This system has no IPv6.
+        }
+        let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        settings.listen = ["0.0.0.0", "::"]
+            .map(|ip| Listen::Address(SocketAddr::new(ip.parse().unwrap(), port)))
+            .to_vec();
+        World::open(&settings, |_| Ok(())).unwrap();
     }
 }
