@@ -1,4 +1,4 @@
-//! Plays the scripts of `tests/dialogues/` against the two protocol machines, with no socket at all.
+//! Plays the scripts of `tests/dialogues/` against the two protocol machines, without any socket.
 //!
 //! A script is a conversation as it would stand in an RFC, one line each:
 //!
@@ -8,7 +8,9 @@
 //!     ! words       what the owner does, or what happens to it: see `Receiver` and `Sender`
 //!     # words       a remark
 //!
-//! `C*20:` is that line twenty times (also `E*20:`); `{3000*x}` is three thousand x; `\r \n \0 \\ \xHH` as in Rust.
+//! `C*20:` is that line twenty times (`E*20:` too); `{3000*x}` is three thousand x; and there are
+//! `\r \n \0 \\ \xHH` as in Rust.
+//!
 //! Lines of the other side that follow one another come in one segment, and what stands between two
 //! such groups is all that may be said in answer. Every script is played so, and again with every
 //! byte in a segment of its own. The server's are also played with all that the client says (up to

@@ -4,15 +4,17 @@
 //! and gives one [`ClientEvent`]; call it until it says [`ClientEvent::Wait`]. A mail is
 //! [`Client::begin_mail`], [`Client::ask_recipient`] while [`Client::may_ask`],
 //! [`Client::end_envelope`]; after [`ClientEvent::Go`] the caller writes the message through
-//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With PIPELINING
-//! commands go out without waiting for replies, which still come as events in the order asked.
+//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With
+//! PIPELINING commands go out without waiting for replies, which still come as events in the order
+//! asked.
 //!
 //! Not here: which mail goes to which host, what a refusal means for a recipient, the socket. Every
 //! reply is handed up as it came; the machine only keeps in step.
 //!
 //! Invariants ([`Client::check_invariants`]): what is outstanding is known exactly, so a reply that
-//! nobody asked for is garbage. RSET is sent by the machine itself when an envelope came to nothing,
-//! so that [`ClientEvent::Ready`] or [`ClientEvent::Final`] ends every mail on a good connection.
+//! nobody asked for is garbage. RSET is sent by the machine itself when an envelope came to
+//! nothing, so that [`ClientEvent::Ready`] or [`ClientEvent::Final`] ends every mail on a good
+//! connection.
 //!
 //! Limits: replies by [`super::reply`]; a deadline in every state that awaits the peer, armed anew
 //! only by a whole reply, or by [`Client::progressed`] while the message goes out (threats 10, 25).
@@ -66,8 +68,8 @@ pub enum ClientEvent {
     /// The message may not go out: the answer to DATA, or to the lone dot that was sent when DATA
     /// was allowed though no recipient was. [`ClientEvent::Ready`] follows.
     NoData(RemoteReply),
-    /// The verdict on the message: the next mail may begin, if [`Client::is_ready`]. If not, step on;
-    /// the peer said this before the final dot, or has said more than it was asked.
+    /// The verdict on the message: the next mail may begin, if [`Client::is_ready`]. If not, step
+    /// on; the peer said this before the final dot, or has said more than it was asked.
     Final(RemoteReply),
     /// A mail that came to nothing is reset: the next one may begin, if [`Client::is_ready`].
     Ready,
@@ -236,7 +238,7 @@ impl Client {
         }
     }
 
-    /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. `from` none
+    /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. No `from`
     /// is the null path. `size` and `eight_bit` are declared if the peer knows these words.
     pub fn begin_mail(
         &mut self,
@@ -305,11 +307,15 @@ impl Client {
         self.enter(State::AwaitFinal, now);
     }
 
-    /// Takes leave. Not inside a message, where only closing helps.
+    /// Takes leave. Inside a message, and before its verdict, that is closing at once.
     pub fn quit(&mut self, out: &mut Buffer, now: Instant) {
         match self.state {
             State::AwaitClose | State::AwaitBye => (),
-            State::AwaitData | State::AwaitConnection => self.enter(State::AwaitClose, now),
+            State::AwaitConnection | State::AwaitData | State::AwaitFinal => {
+                self.enter(State::AwaitClose, now);
+            }
+            // A peer that does not even take what was said before.
+            _ if out.space() < COMMAND_BYTES_MAX => self.enter(State::AwaitClose, now),
             _ => {
                 say(out, format_args!("QUIT\r\n"));
                 self.enter(State::AwaitBye, now);
@@ -413,7 +419,7 @@ impl Client {
     /// True when the next reply may have to be answered with a command at once.
     fn may_speak(&self) -> bool {
         match &self.state {
-            State::AwaitGreeting | State::AwaitEhlo => true,
+            State::AwaitGreeting | State::AwaitEhlo | State::AwaitNothing => true,
             State::AwaitEnvelope(envelope) => envelope.end == End::Asked,
             _ => false,
         }

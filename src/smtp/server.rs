@@ -1,8 +1,8 @@
 //! The receiving machine: one peer's session, from the greeting to QUIT.
 //!
-//! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out` and
-//! gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the protocol
-//! alone decides it answers itself; what needs policy or room it asks, and then stands still until
+//! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out`
+//! and gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the
+//! protocol alone decides it answers itself; what needs policy or room it asks, and then stands still until
 //! [`Server::answer`]. After the final dot it parses nothing, however much lies in the input, until
 //! [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
 //!
@@ -16,7 +16,8 @@
 //!
 //! Limits: a line by [`super::line`]; [`BAD_COMMANDS_MAX`]; [`IDLE_COMMANDS_MAX`]; a deadline for
 //! each command, armed anew only by a whole one, and none while the peer waits for us; in DATA a
-//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats 10).
+//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats
+//! 10).
 //!
 //! When a limit is met the peer gets 421 and [`Event::Close`]; whatever the input, nothing panics.
 //!
