@@ -146,7 +146,7 @@ impl Reply {
     pub const NO_RECIPIENTS: Reply = reply(554, 5, 1, "No valid recipients");
 
     // Policy and room.
-    pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients; send again to the rest");
+    pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients in one mail");
     pub const TOO_BIG: Reply = reply(552, 3, 4, "The mail is larger than is taken here");
     pub const NO_ROOM: Reply = reply(452, 3, 1, "No room in the queue; try again later");
     pub const LOCAL_ERROR: Reply = reply(451, 3, 0, "Trouble here; try again later");

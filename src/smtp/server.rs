@@ -2,9 +2,9 @@
 //!
 //! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out`
 //! and gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the
-//! protocol alone decides it answers itself; what needs policy or room it asks, and then stands still until
-//! [`Server::answer`]. After the final dot it parses nothing, however much lies in the input, until
-//! [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
+//! protocol alone decides it answers itself; what needs policy or room it asks, and then stands
+//! still until [`Server::answer`]. After the final dot it parses nothing, however much lies in the
+//! input, until [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
 //!
 //! Not here: who may send where, the draft, the queue, the socket. Nothing is copied: events lend
 //! slices of the input. Replies never echo the peer (threats 3, 20).
