@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "all strings of eight and nine take half a minute; the test above samples them"]
+    #[ignore = "all strings of eight and nine take ten seconds; the test above samples them"]
     fn nothing_but_the_final_dot_ends_a_long_message() {
         only_the_final_dot_ends(8, 1);
         only_the_final_dot_ends(9, 1);

@@ -128,7 +128,6 @@ impl Reply {
     pub const LINE_TOO_LONG: Reply = reply(500, 5, 2, "Line too long");
     pub const LINE_BARE: Reply = reply(500, 5, 2, "A line ends with CR LF and holds no other");
     pub const UNKNOWN_COMMAND: Reply = reply(500, 5, 1, "Command not recognized");
-    pub const BAD_SYNTAX: Reply = reply(501, 5, 2, "Syntax error");
     pub const BAD_HELLO: Reply = reply(501, 5, 4, "Say your name: EHLO host.example");
     pub const NO_ARGUMENT: Reply = reply(501, 5, 4, "This command has no argument");
     pub const NEEDS_ARGUMENT: Reply = reply(501, 5, 4, "This command needs an argument");
