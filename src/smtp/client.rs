@@ -4,15 +4,17 @@
 //! and gives one [`ClientEvent`]; call it until it says [`ClientEvent::Wait`]. A mail is
 //! [`Client::begin_mail`], [`Client::ask_recipient`] while [`Client::may_ask`],
 //! [`Client::end_envelope`]; after [`ClientEvent::Go`] the caller writes the message through
-//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With PIPELINING
-//! commands go out without waiting for replies, which still come as events in the order asked.
+//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With
+//! PIPELINING commands go out without waiting for replies, which still come as events in the order
+//! asked.
 //!
 //! Not here: which mail goes to which host, what a refusal means for a recipient, the socket. Every
 //! reply is handed up as it came; the machine only keeps in step.
 //!
 //! Invariants ([`Client::check_invariants`]): what is outstanding is known exactly, so a reply that
-//! nobody asked for is garbage. RSET is sent by the machine itself when an envelope came to nothing,
-//! so that [`ClientEvent::Ready`] or [`ClientEvent::Final`] ends every mail on a good connection.
+//! nobody asked for is garbage. RSET is sent by the machine itself when an envelope came to
+//! nothing, so that [`ClientEvent::Ready`] or [`ClientEvent::Final`] ends every mail on a good
+//! connection.
 //!
 //! Limits: replies by [`super::reply`]; a deadline in every state that awaits the peer, armed anew
 //! only by a whole reply, or by [`Client::progressed`] while the message goes out (threats 10, 25).
@@ -54,7 +56,7 @@ pub enum ClientEvent {
     Wait,
     /// Something was taken; step again.
     Again,
-    /// EHLO or HELO is accepted: the first mail may begin.
+    /// EHLO or HELO is accepted: the first mail may begin, if [`Client::is_ready`].
     Greeted,
     /// The answer to MAIL. When it is a refusal, end the envelope; what is still answered to
     /// recipients asked before it came means nothing.
@@ -66,14 +68,14 @@ pub enum ClientEvent {
     /// The message may not go out: the answer to DATA, or to the lone dot that was sent when DATA
     /// was allowed though no recipient was. [`ClientEvent::Ready`] follows.
     NoData(RemoteReply),
-    /// The verdict on the message. The next mail may begin if [`Client::is_ready`]; it may not when
-    /// this was said before the final dot, and then the connection is of no more use.
+    /// The verdict on the message: the next mail may begin, if [`Client::is_ready`]. If not, step
+    /// on; the peer said this before the final dot, or has said more than it was asked.
     Final(RemoteReply),
-    /// A mail that came to nothing is reset: the next one may begin.
+    /// A mail that came to nothing is reset: the next one may begin, if [`Client::is_ready`].
     Ready,
-    /// QUIT was answered, or never will be: close.
+    /// Close: QUIT was answered, or never will be, or the connection was lost.
     Bye,
-    /// The connection is of no more use: close.
+    /// Close: the connection is of no more use.
     Lost(Loss, Stage),
 }
 
@@ -110,6 +112,8 @@ pub struct Client {
     state: State,
     parser: ReplyParser,
     offer: Offer,
+    /// When the last reply was taken, there was more behind it.
+    is_ahead: bool,
     reply_timeout: Duration,
     deadline: Option<Instant>,
 }
@@ -186,6 +190,7 @@ impl Client {
             state: State::AwaitConnection,
             parser: ReplyParser::new(),
             offer: Offer::default(),
+            is_ahead: false,
             reply_timeout: Duration::ZERO,
             deadline: None,
         }
@@ -209,7 +214,8 @@ impl Client {
     ) -> (usize, ClientEvent) {
         self.proceed(out, now);
         match self.state {
-            State::AwaitConnection | State::AwaitClose => return (0, ClientEvent::Wait),
+            State::AwaitConnection => return (0, ClientEvent::Wait),
+            State::AwaitClose => return (0, ClientEvent::Bye),
             _ if self.may_speak() && out.space() < COMMAND_BYTES_MAX => {
                 return (0, ClientEvent::Wait);
             }
@@ -222,6 +228,7 @@ impl Client {
                 if self.state == State::AwaitEhlo {
                     self.offer.read(text);
                 }
+                self.is_ahead = consumed < input.len();
                 let event = match is_last {
                     true => self.take_reply(out, terms, now),
                     false => ClientEvent::Again,
@@ -231,7 +238,7 @@ impl Client {
         }
     }
 
-    /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. `from` none
+    /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. No `from`
     /// is the null path. `size` and `eight_bit` are declared if the peer knows these words.
     pub fn begin_mail(
         &mut self,
@@ -241,7 +248,7 @@ impl Client {
         eight_bit: bool,
         now: Instant,
     ) {
-        debug_assert!(self.state == State::AwaitMail);
+        debug_assert!(self.is_ready());
         let from = from.map_or("", |address| address.as_str());
         say(out, format_args!("MAIL FROM:<{from}>"));
         if let (Some(size), Some(_)) = (size, self.offer.size) {
@@ -300,11 +307,15 @@ impl Client {
         self.enter(State::AwaitFinal, now);
     }
 
-    /// Takes leave. Not inside a message, where only closing helps.
+    /// Takes leave. Inside a message, and before its verdict, that is closing at once.
     pub fn quit(&mut self, out: &mut Buffer, now: Instant) {
         match self.state {
             State::AwaitClose | State::AwaitBye => (),
-            State::AwaitData | State::AwaitConnection => self.enter(State::AwaitClose, now),
+            State::AwaitConnection | State::AwaitData | State::AwaitFinal => {
+                self.enter(State::AwaitClose, now);
+            }
+            // A peer that does not even take what was said before.
+            _ if out.space() < COMMAND_BYTES_MAX => self.enter(State::AwaitClose, now),
             _ => {
                 say(out, format_args!("QUIT\r\n"));
                 self.enter(State::AwaitBye, now);
@@ -330,9 +341,10 @@ impl Client {
         self.deadline
     }
 
-    /// True when a mail may begin.
+    /// True when a mail may begin. Not when there is input already that nobody asked for: it would
+    /// pass for the answer to MAIL.
     pub fn is_ready(&self) -> bool {
-        self.state == State::AwaitMail
+        self.state == State::AwaitMail && !self.is_ahead
     }
 
     /// SIZE: the largest message the peer takes, 0 when it does not say; none: not offered.
@@ -407,7 +419,7 @@ impl Client {
     /// True when the next reply may have to be answered with a command at once.
     fn may_speak(&self) -> bool {
         match &self.state {
-            State::AwaitGreeting | State::AwaitEhlo => true,
+            State::AwaitGreeting | State::AwaitEhlo | State::AwaitNothing => true,
             State::AwaitEnvelope(envelope) => envelope.end == End::Asked,
             _ => false,
         }
@@ -579,4 +591,127 @@ impl State {
 fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "room for a command was kept");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: ClientTerms<'_> =
+        ClientTerms { hostname: "relay.example", reply_timeout: Duration::from_secs(300) };
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// A client that has read `input` and taken all of it that it wanted.
+    fn client_after(input: &[u8], out: &mut Buffer) -> (Client, Vec<String>) {
+        let mut client = Client::new();
+        client.start(&TERMS, NOW);
+        let events = run(&mut client, input, out);
+        (client, events)
+    }
+
+    fn run(client: &mut Client, input: &[u8], out: &mut Buffer) -> Vec<String> {
+        let mut events = Vec::new();
+        let mut rest = input;
+        loop {
+            let (consumed, event) = client.step(rest, out, &TERMS, NOW);
+            client.check_invariants();
+            rest = &rest[consumed..];
+            match event {
+                ClientEvent::Again => (),
+                ClientEvent::Wait => return events,
+                ClientEvent::Lost(..) | ClientEvent::Bye => {
+                    events.push(format!("{event:?}"));
+                    return events;
+                }
+                event => events.push(format!("{event:?}")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_that_comes_before_its_command_is_garbage() {
+        let mut out = Buffer::new(4096);
+        let mut client = Client::new();
+        client.start(&TERMS, NOW);
+        let input = b"220 mx\r\n250 mx\r\n250 2.1.0 Ok\r\n";
+        assert!(matches!(client.step(input, &mut out, &TERMS, NOW), (8, ClientEvent::Again)));
+        assert!(matches!(
+            client.step(&input[8..], &mut out, &TERMS, NOW),
+            (8, ClientEvent::Greeted)
+        ));
+        assert!(!client.is_ready());
+        assert_eq!(run(&mut client, &input[16..], &mut out), ["Lost(Garbage, BeforeMail)"]);
+    }
+
+    #[test]
+    fn only_what_is_offered_is_used() {
+        let mut out = Buffer::new(4096);
+        let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
+        run(&mut client, b"250-mx SIZE 5\r\n250-size\r\n250 XPIPELINING\r\n", &mut out);
+        assert_eq!(client.size(), Some(0));
+        assert!(!client.pipelining() && !client.eight_bit_mime() && client.is_ready());
+        out.clear();
+        let from = Address::parse(b"a@b.example").unwrap();
+        client.begin_mail(&mut out, Some(from), Some(7), true, NOW);
+        assert_eq!(out.readable(), b"MAIL FROM:<a@b.example> SIZE=7\r\n");
+        assert!(!client.may_ask(&out));
+        run(&mut client, b"250 Ok\r\n", &mut out);
+        assert!(client.may_ask(&out));
+    }
+
+    #[test]
+    fn an_envelope_without_recipients_is_reset() {
+        let mut out = Buffer::new(4096);
+        let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
+        run(&mut client, b"250-mx\r\n250 PIPELINING\r\n", &mut out);
+        client.begin_mail(&mut out, None, None, false, NOW);
+        client.end_envelope(&mut out, NOW);
+        out.clear();
+        assert_eq!(run(&mut client, b"250 Ok\r\n", &mut out), ["Sender(250 Ok)"]);
+        assert_eq!(out.readable(), b"RSET\r\n");
+        assert_eq!(run(&mut client, b"250 Ok\r\n", &mut out), ["Ready"]);
+        assert!(client.is_ready() && client.deadline().is_none());
+    }
+
+    #[test]
+    fn leaving_inside_a_message_is_closing() {
+        let mut out = Buffer::new(4096);
+        let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
+        run(&mut client, b"250-mx\r\n250 PIPELINING\r\n", &mut out);
+        client.begin_mail(&mut out, None, None, false, NOW);
+        client.ask_recipient(&mut out, Address::parse(b"c@d.example").unwrap());
+        client.end_envelope(&mut out, NOW);
+        run(&mut client, b"250 Ok\r\n250 Ok\r\n354 Go\r\n", &mut out);
+        assert_eq!(client.stage(), Stage::Data);
+        out.clear();
+        client.quit(&mut out, NOW);
+        assert!(out.is_empty());
+        assert_eq!(run(&mut client, b"", &mut out), ["Bye"]);
+    }
+
+    /// Whatever comes, nothing panics, and the machine ends or waits.
+    #[test]
+    fn any_bytes_at_all() {
+        let words: [&[u8]; 9] = [
+            b"220 a\r\n",
+            b"250-",
+            b"SIZE 9\r\n",
+            b"250 b\r\n",
+            b"354 \r\n",
+            b"\n",
+            b"5",
+            b"421",
+            b"\xff",
+        ];
+        for number in 0..words.len().pow(5) {
+            let word = |place: u32| words[number / words.len().pow(place) % words.len()];
+            let input: Vec<u8> = (0..5).flat_map(|place| word(place).to_vec()).collect();
+            let mut out = Buffer::new(4096);
+            let (mut client, _) = client_after(&input, &mut out);
+            if client.is_ready() {
+                client.begin_mail(&mut out, None, None, false, NOW);
+                run(&mut client, &input, &mut out);
+            }
+        }
+    }
 }

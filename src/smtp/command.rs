@@ -5,8 +5,8 @@
 //! extensions which are not offered are unknown ones.
 //!
 //! Stricter than some servers: `MAIL FROM: <a@b>`, with a space behind the colon, is refused.
-//! More tolerant: white space at the end of any line (RFC 5321 §4.1.1), an argument behind QUIT, any
-//! printable name behind HELO and EHLO.
+//! More tolerant: white space at the end of any line (RFC 5321 §4.1.1), an argument behind QUIT,
+//! any printable name behind HELO and EHLO.
 //!
 //! Read first: RFC 5321 §4.1.1, §4.1.2; RFC 1870; RFC 6152.
 

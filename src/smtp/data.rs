@@ -4,8 +4,8 @@
 //! Only CRLF.CRLF ends a message (RFC 5321 §4.1.1.4, threats 1). Neither end looks at what the
 //! message says, and neither collects a line: a line may have any length.
 //!
-//! Invariants: what the reader gives out are slices of its input, as long as they can be. A CR or LF
-//! on its own is told, and never takes part in an end. The writer puts a dot before a dot behind
+//! Invariants: what the reader gives out are slices of its input, as long as they can be. A CR or
+//! LF on its own is told, and never takes part in an end. The writer puts a dot before a dot behind
 //! *every* LF, so that even damaged bytes cannot end a message early at a lenient next hop.
 //!
 //! Read first: RFC 5321 §4.5.2, §2.3.8, §4.1.1.4.
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "all strings of eight and nine take half a minute; the test above samples them"]
+    #[ignore = "all strings of eight and nine take ten seconds; the test above samples them"]
     fn nothing_but_the_final_dot_ends_a_long_message() {
         only_the_final_dot_ends(8, 1);
         only_the_final_dot_ends(9, 1);

@@ -1,8 +1,8 @@
 //! Where a command line ends.
 //!
 //! Only CRLF ends a line (LAW 6). A line that is too long, or holds a CR or LF on its own, is
-//! flawed: it is told as soon as it is seen, so that a peer who sends no CRLF at all gets an answer,
-//! and whoever told it skips to the next CRLF, so that one line never gets two answers.
+//! flawed: it is told as soon as it is seen, so that a peer who sends no CRLF at all gets an
+//! answer, and whoever told it skips to the next CRLF, so that one line never gets two answers.
 //!
 //! Not here: what the line says ([`super::command`]). Input is never copied; what is not consumed
 //! must be shown again, with more behind it. The caller's memory for input is at least

@@ -3,8 +3,8 @@
 //! Our replies are constants, so none can echo what a peer sent (threats 3, 20). A next hop's reply
 //! is kept to limits (threats 25): lines of [`REMOTE_LINE_BYTES_MAX`], at most
 //! [`REMOTE_REPLY_LINES_MAX`] of them, codes 200 to 599 and the same on every line, CRLF at their
-//! ends. What breaks these is garbage, and the connection is of no more use. What is kept of the text
-//! is printable ASCII of at most [`REMOTE_TEXT_BYTES_MAX`] bytes, fit for a log and a report.
+//! ends. What breaks these is garbage, and the connection is of no more use. What is kept of the
+//! text is printable ASCII of at most [`REMOTE_TEXT_BYTES_MAX`] bytes, fit for a log and a report.
 //!
 //! Not here: which error becomes which reply (the rooms above), what a reply means for the state of
 //! a machine ([`super::server`], [`super::client`]).
@@ -113,7 +113,7 @@ impl Reply {
     // RFC 5321 §3.5.3: 252 promises nothing.
     pub const CANNOT_VERIFY: Reply = reply(252, 5, 0, "Send some mail, and it will be tried");
     pub const NO_EXPANSION: Reply = reply(502, 5, 1, "Lists are not shown");
-    pub const HELP: Reply = reply(214, 0, 0, "HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP; see RFC 5321");
+    pub const HELP: Reply = reply(214, 0, 0, "HELO EHLO MAIL RCPT DATA RSET NOOP QUIT; RFC 5321");
 
     // Closing. RFC 5321 §3.8: 421 may answer anything.
     pub const TIMED_OUT: Reply = reply(421, 4, 2, "Timed out waiting for you; closing");
@@ -126,9 +126,8 @@ impl Reply {
 
     // Commands that cannot be understood or come out of order.
     pub const LINE_TOO_LONG: Reply = reply(500, 5, 2, "Line too long");
-    pub const LINE_BARE: Reply = reply(500, 5, 2, "A line ends with CR LF, and holds neither elsewhere");
+    pub const LINE_BARE: Reply = reply(500, 5, 2, "A line ends with CR LF and holds no other");
     pub const UNKNOWN_COMMAND: Reply = reply(500, 5, 1, "Command not recognized");
-    pub const BAD_SYNTAX: Reply = reply(501, 5, 2, "Syntax error");
     pub const BAD_HELLO: Reply = reply(501, 5, 4, "Say your name: EHLO host.example");
     pub const NO_ARGUMENT: Reply = reply(501, 5, 4, "This command has no argument");
     pub const NEEDS_ARGUMENT: Reply = reply(501, 5, 4, "This command needs an argument");
@@ -146,7 +145,7 @@ impl Reply {
     pub const NO_RECIPIENTS: Reply = reply(554, 5, 1, "No valid recipients");
 
     // Policy and room.
-    pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients; send the rest in another mail");
+    pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients in one mail");
     pub const TOO_BIG: Reply = reply(552, 3, 4, "The mail is larger than is taken here");
     pub const NO_ROOM: Reply = reply(452, 3, 1, "No room in the queue; try again later");
     pub const LOCAL_ERROR: Reply = reply(451, 3, 0, "Trouble here; try again later");

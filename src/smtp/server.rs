@@ -1,10 +1,10 @@
 //! The receiving machine: one peer's session, from the greeting to QUIT.
 //!
-//! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out` and
-//! gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the protocol
-//! alone decides it answers itself; what needs policy or room it asks, and then stands still until
-//! [`Server::answer`]. After the final dot it parses nothing, however much lies in the input, until
-//! [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
+//! It is fed with [`Server::step`], which takes a prefix of the input, writes replies into `out`
+//! and gives one [`Event`]; call it until it says [`Event::Wait`] or [`Event::Close`]. What the
+//! protocol alone decides it answers itself; what needs policy or room it asks, and then stands
+//! still until [`Server::answer`]. After the final dot it parses nothing, however much lies in the
+//! input, until [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
 //!
 //! Not here: who may send where, the draft, the queue, the socket. Nothing is copied: events lend
 //! slices of the input. Replies never echo the peer (threats 3, 20).
@@ -16,7 +16,8 @@
 //!
 //! Limits: a line by [`super::line`]; [`BAD_COMMANDS_MAX`]; [`IDLE_COMMANDS_MAX`]; a deadline for
 //! each command, armed anew only by a whole one, and none while the peer waits for us; in DATA a
-//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats 10).
+//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats
+//! 10).
 //!
 //! When a limit is met the peer gets 421 and [`Event::Close`]; whatever the input, nothing panics.
 //!
@@ -582,4 +583,166 @@ const fn flaw_reply(flaw: Flaw) -> Reply {
 fn is_foreign(input: &[u8]) -> bool {
     let words: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", &[0x16, 0x03]];
     words.iter().any(|word| input.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms<'_> = Terms {
+        hostname: "mx.example",
+        size_max: 1000,
+        recipients_max: 100,
+        command_timeout: Duration::from_secs(300),
+        data_timeout: Duration::from_secs(180),
+    };
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// A session that has come to where the message may come.
+    fn server_in_data(out: &mut Buffer) -> Server {
+        let mut server = Server::new(false);
+        server.greet(&TERMS, out, NOW);
+        run(&mut server, b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n", out);
+        assert!(server.is_in_data() && server.is_in_transaction());
+        server
+    }
+
+    /// Feeds `input` until the machine wants no more of it; says yes to everything.
+    fn run(server: &mut Server, input: &[u8], out: &mut Buffer) -> Vec<String> {
+        let mut events = Vec::new();
+        let mut rest = input;
+        loop {
+            let (consumed, event) = server.step(rest, out, &TERMS, NOW);
+            server.check_invariants();
+            rest = &rest[consumed..];
+            match event {
+                Event::Wait if out.is_empty() => return events,
+                Event::Close => return events,
+                Event::Wait => out.clear(),
+                Event::Mail { .. } => server.answer(Reply::SENDER_OK, out, NOW),
+                Event::Recipient(_) => server.answer(Reply::RECIPIENT_OK, out, NOW),
+                Event::Data => server.answer(Reply::START_DATA, out, NOW),
+                Event::End { bare: true } => server.refused(Reply::BARE_IN_MESSAGE, out, NOW),
+                Event::End { bare: false } => server.accepted(Base62(1), out, NOW),
+                _ => (),
+            }
+            if event != Event::Wait {
+                events.push(format!("{event:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_is_lent_not_copied() {
+        let mut out = Buffer::new(1024);
+        let mut server = server_in_data(&mut out);
+        let text = b"Plain text in lines of an ordinary length, as in most mails.\r\n".repeat(64);
+        let (consumed, event) = server.step(&text, &mut out, &TERMS, NOW);
+        let Event::Body(bytes) = event else { panic!("{event:?}") };
+        assert_eq!(consumed, text.len());
+        assert_eq!(bytes.as_ptr_range(), text.as_ptr_range());
+    }
+
+    #[test]
+    fn nothing_more_of_a_message_that_will_be_refused() {
+        let mut out = Buffer::new(1024);
+        let mut server = server_in_data(&mut out);
+        let events = run(&mut server, b"one\ntwo\r\nthree\r\n.\r\n", &mut out);
+        let mut bodies = events.iter().filter(|event| event.starts_with("Body"));
+        assert_eq!(bodies.next(), Some(&format!("{:?}", Event::Body(b"one"))));
+        assert_eq!(bodies.next(), None);
+    }
+
+    /// RFC 2920 and decisions about room: no command is taken while its answer may not fit.
+    #[test]
+    fn no_room_no_command() {
+        let mut out = Buffer::new(1024);
+        let mut server = Server::new(false);
+        server.greet(&TERMS, &mut out, NOW);
+        while out.space() >= REPLY_BYTES_MAX {
+            out.push(b"x").unwrap();
+        }
+        let taken = server.step(b"QUIT\r\n", &mut out, &TERMS, NOW);
+        assert_eq!(taken, (0, Event::Wait));
+        out.consume(1);
+        let taken = server.step(b"QUIT\r\n", &mut out, &TERMS, NOW);
+        assert_eq!(taken, (6, Event::Close));
+    }
+
+    #[test]
+    fn the_longest_answer_fits() {
+        let hostname = "h".repeat(255);
+        let terms = Terms { hostname: &hostname, size_max: u64::MAX, ..TERMS };
+        let mut out = Buffer::new(REPLY_BYTES_MAX);
+        let mut server = Server::new(false);
+        server.greet(&terms, &mut out, NOW);
+        assert!(out.readable().ends_with(b"\r\n"));
+        out.clear();
+        let (_, event) = server.step(b"EHLO x\r\n", &mut out, &terms, NOW);
+        assert!(matches!(event, Event::Hello { extended: true, .. }));
+        assert!(out.readable().ends_with(b"250 ENHANCEDSTATUSCODES\r\n"));
+    }
+
+    /// Threats 4: every byte at every place of every command that holds a name or an address.
+    #[test]
+    fn no_control_byte_gets_through() {
+        let lines: [&[u8]; 3] = [
+            b"EHLO client\r\n",
+            b"MAIL FROM:<a@b.example> SIZE=9\r\n",
+            b"RCPT TO:<a@b.example>\r\n",
+        ];
+        let (last, before) = lines.split_last().unwrap();
+        for (line, before) in lines[..2]
+            .iter()
+            .enumerate()
+            .map(|(at, line)| (line, &lines[..at]))
+            .chain([(last, before)])
+        {
+            for at in 0..line.len() {
+                for byte in 0..=255 {
+                    let mut input = line.to_vec();
+                    input[at] = byte;
+                    let mut out = Buffer::new(1024);
+                    let mut server = Server::new(true);
+                    server.greet(&TERMS, &mut out, NOW);
+                    run(&mut server, &before.concat(), &mut out);
+                    let (_, event) = server.step(&input, &mut out, &TERMS, NOW);
+                    let seen: &[u8] = match &event {
+                        Event::Hello { name, .. } => name,
+                        Event::Mail { path: ReversePath::Address(address), .. } => {
+                            address.as_str().as_bytes()
+                        }
+                        Event::Recipient(address) => address.as_str().as_bytes(),
+                        _ => b"",
+                    };
+                    assert!(seen.iter().all(|byte| (b' '..=b'~').contains(byte)), "{event:?}");
+                }
+            }
+        }
+    }
+
+    /// Whatever comes, nothing panics.
+    #[test]
+    fn any_bytes_at_all() {
+        let words: [&[u8]; 10] = [
+            b"EHLO x\r\n",
+            b"MAIL FROM:<>\r\n",
+            b"RCPT TO:<a>\r\n",
+            b"DATA\r\n",
+            b"\r\n.\r\n",
+            b"\r",
+            b"\n",
+            b".",
+            b"RSET\r\n",
+            b"\x16\x03",
+        ];
+        for number in 0..words.len().pow(5) {
+            let word = |place: u32| words[number / words.len().pow(place) % words.len()];
+            let input: Vec<u8> = (0..5).flat_map(|place| word(place).to_vec()).collect();
+            let mut out = Buffer::new(1024);
+            let mut server = Server::new(false);
+            server.greet(&TERMS, &mut out, NOW);
+            run(&mut server, &input, &mut out);
+        }
+    }
 }
