@@ -208,7 +208,7 @@ fn recipients_from_the_header() {
         vec![script(vec![
             hear("MAIL FROM:<> SIZE=52 BODY=8BITMIME\n"),
             hear(
-                "RCPT TO:<e@x>\nRCPT TO:<a@x>\nRCPT TO:<b@x>\nRCPT TO:<c@x>\nRCPT TO:<d@x>\nDATA\n",
+                "RCPT TO:<e@x>\nRCPT TO:<a@X>\nRCPT TO:<b@x>\nRCPT TO:<c@x>\nRCPT TO:<d@x>\nDATA\n",
             ),
             say("250 Ok\n250 Ok\n250 Ok\n250 Ok\n250 Ok\n250 Ok\n354 Go\n"),
             hear(message),

@@ -1,8 +1,8 @@
 //! `sendmail`: takes a message from stdin and gives it to the daemon, or leaves it in the drop
 //! directory while there is no daemon. Also as `msmtp`.
 //!
-//! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is from
-//! and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file needed:
+//! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is
+//! from and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file needed:
 //! aliases, qualification, Date, Message-ID and the removal of Bcc are the daemon's. Memory does
 //! not depend on the message. More than [`TRANSACTION_RECIPIENTS_MAX`] recipients are several
 //! transactions.
