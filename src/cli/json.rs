@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn what_the_daemon_writes() {
         let line = r#" {"id":"1kQ7d", "size":812,"next":null,"volatile":false,
-            "recipients":[{"to":"me@x","reply":"450 \"busy\"\\\u00e9\ud83d\ude00"},{}],"none":[]} "#;
+            "recipients":[{"to":"me@x","reply":"450 \"busy\"\\\u00e9\ud83d\ude00"},{}],
+            "none":[]} "#;
         let object = parse(line).unwrap();
         assert_eq!(object.text("id"), "1kQ7d");
         assert_eq!(object.number("size"), Some(812));

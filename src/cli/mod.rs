@@ -2,8 +2,8 @@
 //!
 //! [`main`] looks at the name the program was called by, then at the first word, and hands the rest
 //! to a verb's `run`, which answers with an exit code of sysexits ([`exit`]). Global options stand
-//! before the verb. Commands that ask the daemon go through [`control`]; [`sendmail`] speaks SMTP to
-//! it like everybody else; none of them opens the queue.
+//! before the verb. Commands that ask the daemon go through [`control`]; [`sendmail`] speaks SMTP
+//! to it like everybody else; none of them opens the queue.
 //!
 //! Nothing here runs in the daemon's loop, so this room may block, allocate, and use the whole of
 //! std.

@@ -24,12 +24,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// What `arguments` and the fields of `header` say; `login` is who calls.
-    pub fn new(arguments: &Arguments, header: &[u8], login: &str) -> Result<Envelope, Failure> {
+    /// What `arguments` and the fields of `header` say; `login` tells who calls, if nothing else
+    /// names a sender.
+    pub fn new(
+        arguments: &Arguments,
+        header: &[u8],
+        login: impl FnOnce() -> String,
+    ) -> Result<Envelope, Failure> {
         let sender = match &arguments.sender {
             Some(sender) => parse_sender(sender)?,
             None if arguments.header_sender => header_sender(header)?,
-            None => quote(login),
+            None => quote(&login()),
         };
         let mut list = List::default();
         for word in &arguments.recipients {
@@ -186,7 +191,7 @@ mod tests {
     }
 
     fn envelope(words: &[&str], header: &str) -> Result<Envelope, Failure> {
-        Envelope::new(&arguments(words), header.as_bytes(), "root")
+        Envelope::new(&arguments(words), header.as_bytes(), || "root".to_owned())
     }
 
     #[test]

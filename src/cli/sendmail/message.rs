@@ -1,10 +1,11 @@
 //! The message on its way through: read from stdin, held as far as the header needs, streamed on.
 //!
-//! [`Message::read_from`] holds the first [`HELD_BYTES_MAX`] bytes; an ordinary mail is whole by then, and
-//! the daemon is only called when there is something to give it. What comes out ([`BufRead`]) has
-//! CRLF line ends; a line with a lone dot ends it, unless told otherwise; a leading `From ` line of
-//! mbox is gone; and an empty line stands between header and body even where the caller forgot
-//! it. Nothing else is changed: missing fields, Bcc and the rest are the daemon's.
+//! [`Message::read_from`] holds the first [`HELD_BYTES_MAX`] bytes; an ordinary mail is whole by
+//! then, and the daemon is only called when there is something to give it. What comes out
+//! ([`BufRead`]) has CRLF line ends; a line with a lone dot ends it, unless told otherwise; a
+//! leading `From ` line of mbox is gone; and an empty line stands between header and body even
+//! where the caller forgot it. Nothing else is changed: missing fields, Bcc and the rest are the
+//! daemon's.
 //!
 //! Memory is two fixed buffers, whatever the message's size. A message that must be read more than
 //! once and is not whole in memory is first copied to a temporary file without a name.
@@ -285,8 +286,8 @@ fn remove_mbox_line(held: &mut Vec<u8>) {
     }
 }
 
-/// Finds the end of the header, and puts the empty line behind it that is missing. `is_all`: no more
-/// follows what is held.
+/// Finds the end of the header, and puts the empty line behind it that is missing. `is_all`: no
+/// more follows what is held.
 fn separate(held: &mut Vec<u8>, is_all: bool) -> Header {
     let mut len = 0;
     loop {

@@ -1,8 +1,8 @@
 //! `sendmail`: takes a message from stdin and gives it to the daemon, or leaves it in the drop
 //! directory while there is no daemon. Also as `msmtp`.
 //!
-//! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is from
-//! and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file needed:
+//! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is
+//! from and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file needed:
 //! aliases, qualification, Date, Message-ID and the removal of Bcc are the daemon's. Memory does
 //! not depend on the message. More than [`TRANSACTION_RECIPIENTS_MAX`] recipients are several
 //! transactions.
@@ -100,7 +100,7 @@ fn submit(context: &Context, arguments: &Arguments) -> Result<Exit, Failure> {
         let text = format!("the header is longer than {} bytes", message::HELD_BYTES_MAX);
         return Err(Failure::new(Exit::DATA, text));
     }
-    let envelope = Envelope::new(arguments, message.fields(), &login())?;
+    let envelope = Envelope::new(arguments, message.fields(), login)?;
     complete(&mut message, arguments, &envelope);
 
     let places = context.places()?;
@@ -115,7 +115,13 @@ fn submit(context: &Context, arguments: &Arguments) -> Result<Exit, Failure> {
         if number > 0 {
             message.rewind().map_err(|error| unreadable(&error))?;
         }
-        delivery.give(&terms, group, &mut message, number + 1 == groups.len())?;
+        let is_last = number + 1 == groups.len();
+        if let Err(failure) = delivery.give(&terms, group, &mut message, is_last) {
+            if let Some(before) = &delivery.worst {
+                tell(context.program, &before.message);
+            }
+            return Err(failure);
+        }
     }
     delivery.worst.map_or(Ok(Exit::OK), Err)
 }
@@ -203,16 +209,17 @@ impl Delivery<'_> {
 
     /// Connects to the first daemon that answers.
     fn connect(&mut self) {
-        for path in self.places.submit.iter().filter(|path| path.exists()) {
+        for path in &self.places.submit {
             match Session::open(path) {
                 Ok(session) => {
                     self.session = Some(session);
                     return;
                 }
-                Err(reason) => {
+                Err(Some(reason)) => {
                     let reason = format!("{}: {reason}", path.display());
                     self.reason.get_or_insert(reason);
                 }
+                Err(None) => {}
             }
         }
         self.reason.get_or_insert_with(|| "daemon is not running".to_owned());

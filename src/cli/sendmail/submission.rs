@@ -84,16 +84,19 @@ enum Trouble {
 }
 
 impl Session {
-    /// Connects and says EHLO. Err: why not.
-    pub fn open(path: &Path) -> Result<Session, String> {
-        let owner = std::fs::metadata(path).map_err(|error| error.to_string())?.uid();
+    /// Connects and says EHLO. Err: why not; None: there is nothing at that path.
+    pub fn open(path: &Path) -> Result<Session, Option<String>> {
+        let owner = match std::fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(None),
+            result => result.map_err(|error| error.to_string())?.uid(),
+        };
         if !is_trusted_owner(owner) {
-            return Err(format!("belongs to user {owner}, who is not trusted"));
+            return Err(Some(format!("belongs to user {owner}, who is not trusted")));
         }
         let stream = local::connect(path, PATIENCE).map_err(|error| describe(&error))?;
         // The file's owner may have changed since; who listens cannot.
         if !local::peer_uid(&stream).is_ok_and(is_trusted_owner) {
-            return Err("somebody who is not trusted listens there".to_owned());
+            return Err(Some("somebody who is not trusted listens there".to_owned()));
         }
         let mut session = Session {
             stream,
@@ -139,9 +142,11 @@ impl Session {
         }
         match self.reply(PATIENCE_FINAL) {
             Ok(reply) if reply.class() == 2 => {
-                // For the next one; if it fails, its first write or read will tell.
-                let _ = self.stream.set_read_timeout(Some(PATIENCE));
-                let _ = self.stream.set_write_timeout(Some(PATIENCE));
+                if !is_last {
+                    // For the next one; if it fails, its first write or read will tell.
+                    let _ = self.stream.set_read_timeout(Some(PATIENCE));
+                    let _ = self.stream.set_write_timeout(Some(PATIENCE));
+                }
                 Verdict::Queued(reply, refusals)
             }
             Ok(reply) if reply.class() == 5 => Verdict::Refused(reply),
