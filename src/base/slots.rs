@@ -12,6 +12,9 @@ pub struct Handle {
     pub generation: u16,
 }
 
+/// Generations go round after this one, so that a handle fits 30 bits.
+pub const GENERATION_MAX: u16 = 0x3fff;
+
 /// A fixed row of slots, made once; each is free or holds one `T` that stays in its memory.
 pub struct Slots<T> {
     rows: Box<[Row<T>]>,
@@ -37,7 +40,7 @@ impl<T> Slots<T> {
         let index = (0..).zip(self.rows.iter()).find(|(i, row)| !row.taken && fit(*i))?.0;
         let row = self.rows.get_mut(usize::from(index))?;
         row.taken = true;
-        row.generation = row.generation.wrapping_add(1);
+        row.generation = (row.generation + 1) & GENERATION_MAX;
         self.taken += 1;
         Some((Handle { index, generation: row.generation }, &mut row.value))
     }

@@ -20,6 +20,7 @@ pub mod mailq;
 pub mod places;
 pub mod queue;
 pub mod sendmail;
+pub mod serve;
 pub mod status;
 
 use exit::{Exit, Failure, finish, print};
@@ -139,6 +140,7 @@ impl Call {
             b"queue" => queue::run(&context, words),
             b"flush" => flush::run(&context, words),
             b"status" => status::run(&context, words),
+            b"serve" => serve::run(&context, words),
             b"check" => check::run(&context, words),
             b"help" => help::run(&context, words),
             b"--version" => {

@@ -43,7 +43,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 
 /// `bytes` as [`size`] reads it, in the largest unit that loses nothing.
 pub(super) fn write_size(bytes: u64) -> String {
-    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
@@ -62,7 +62,7 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 /// `time` as [`time`] reads it, in the largest unit that loses nothing.
 pub(super) fn write_time(time: Duration) -> String {
     let seconds = time.as_secs();
-    let unit = TIME_UNITS.iter().find(|(_, unit)| seconds >= *unit && seconds % unit == 0);
+    let unit = TIME_UNITS.iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
     unit.map_or_else(|| "0s".into(), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 

@@ -1,2 +1,15 @@
-//! To be written.
+//! The whole machine, pure: one turn of the loop over intake, queue and relay.
+//!
+//! - `world` what it needs of the outside, as traits
+//! - `turn` the [`turn::Daemon`]: events in, one commit, replies out, the next deadline
+//! - `doors` which connection gets which slot, and who has to give his up
+//! - `control` the administrator's socket: one request line, JSON lines back
+//! - `listing` those lines
+//!
+//! `cli::serve` runs it over `os`, the simulator over a seeded world; nothing is wired twice.
+
+pub mod control;
+pub mod doors;
+pub mod listing;
+pub mod turn;
 pub mod world;

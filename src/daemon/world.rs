@@ -8,7 +8,10 @@
 //! is not ready says [`Transfer::NotReady`], never blocks.
 
 use crate::base::time::Now;
+use crate::intake::drop_directory::DropDirectory;
 pub use crate::intake::peer::Peer;
+use crate::queue::disk::Disk;
+use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
 use core::net::SocketAddr;
 
@@ -107,3 +110,8 @@ pub trait Random {
     /// Fills `bytes`.
     fn fill(&mut self, bytes: &mut [u8]);
 }
+
+/// The whole outside, as one value that is handed through a turn.
+pub trait World: Disk + Net + Resolver + Clock + Mailbox + DropDirectory {}
+
+impl<W: Disk + Net + Resolver + Clock + Mailbox + DropDirectory> World for W {}

@@ -35,11 +35,7 @@ impl Admission {
 
     /// A local program's, by the submit socket or the drop directory.
     pub fn local(config: &Config) -> Admission {
-        Admission {
-            relay: true,
-            size_max: config.message_size,
-            recipients_max: config.recipients,
-        }
+        Admission { relay: true, size_max: config.message_size, recipients_max: config.recipients }
     }
 
     /// May mail be sent to `recipient`? The reply if not.

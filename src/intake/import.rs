@@ -10,13 +10,12 @@
 //! left lying. A full or broken queue leaves everything lying until later.
 
 use super::Lookout;
-use super::admission::Admission;
 use super::drop_directory::{DropDirectory, DropName};
 use super::session::Context;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now};
-use crate::limits::TURN_BYTES_MAX;
+use crate::limits::{RECIPIENTS_MAX, TURN_BYTES_MAX};
 use crate::mail::address::Address;
 use crate::mail::header::Scan;
 use crate::mail::normal::Normalizer;
@@ -29,10 +28,9 @@ use crate::queue::{NotDurable, Queue, Receipt, Ticket};
 use core::fmt::Write as _;
 use core::time::Duration;
 
-/// The first bytes of a drop file of this version.
-pub const MAGIC: &[u8; 10] = b"motedrop1\n";
-/// Magic and length of the envelope.
-const HEAD_BYTES: usize = 14;
+/// The length of the envelope, little-endian: what a drop file begins with behind its magic, which
+/// the drop directory has looked at.
+const HEAD_BYTES: usize = 4;
 /// When to look again after trouble.
 const RETRY: Duration = Duration::from_secs(60);
 /// Files that are known not to be worth another look.
@@ -325,11 +323,7 @@ impl Incoming {
             let Some((head, _)) = input.readable().split_first_chunk::<HEAD_BYTES>() else {
                 return Ok(());
             };
-            let [magic @ .., a, b, c, d] = head;
-            if magic != MAGIC {
-                return Err(Fault::Bad("not a drop file of this version"));
-            }
-            self.envelope = Some(u32::from_le_bytes([*a, *b, *c, *d]));
+            self.envelope = Some(u32::from_le_bytes(*head));
             input.consume(HEAD_BYTES);
         }
         while let Some(left) = self.envelope.filter(|left| *left > 0) {
@@ -421,7 +415,7 @@ impl Adopted {
         block: &mut Block,
         context: &mut Context<'_, W>,
     ) -> Result<(), Fault> {
-        let Context { queue, disk, config, .. } = context;
+        let Context { queue, disk, .. } = context;
         match record {
             Record::Sender(sender) => {
                 if !sender.is_empty() {
@@ -438,7 +432,8 @@ impl Adopted {
             }
             Record::Recipient(recipient) => {
                 Address::parse(recipient).map_err(|_| Fault::Bad("a recipient is no address"))?;
-                if draft.recipients() >= Admission::local(config).recipients_max {
+                // `sendmail` splits at a hundred without knowing the config's `recipients`.
+                if usize::from(draft.recipients()) >= RECIPIENTS_MAX {
                     return Err(Fault::Bad("too many recipients"));
                 }
                 queue.record(*disk, draft, block, &record)?;

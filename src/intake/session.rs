@@ -94,6 +94,8 @@ struct Transaction {
     needs: u32,
     /// The lanes of some recipient are not known yet.
     is_open_ended: bool,
+    /// Bytes and recipients, when it is on the batch.
+    measure: (u64, u8),
 }
 
 impl Session {
@@ -159,6 +161,11 @@ impl Session {
     /// What it may do.
     pub fn may_relay(&self) -> bool {
         self.work.admission.relay
+    }
+
+    /// True when leaving now would interrupt no mail.
+    pub fn is_between_mails(&self) -> bool {
+        self.stand == Stand::Open && self.work.transaction.is_none()
     }
 
     /// Where it stands.
@@ -296,7 +303,13 @@ impl Session {
             Ok(receipt) => {
                 let id = Base62(receipt.ticket().seq);
                 self.server.accepted(id, &mut self.replies, now);
-                drop(transaction);
+                let (size, count) = transaction.measure;
+                log::info!(
+                    "{id}: from=<{}>, client={}, size={size}, nrcpt={count}, msgid={}",
+                    self.work.sender.as_str(),
+                    self.work.peer,
+                    transaction.scan.message_id()
+                );
             }
             Err(NotDurable) => self.server.refused(Reply::LOCAL_ERROR, &mut self.replies, now),
         }
@@ -366,6 +379,7 @@ impl Work {
                     scan: Scan::new(),
                     needs: 0,
                     is_open_ended: false,
+                    measure: (0, 0),
                 });
                 Reply::SENDER_OK
             }
@@ -469,7 +483,7 @@ impl Work {
             context.queue.abandon(draft);
             return Err(reply);
         }
-        let (size, count) = (draft.message_len(), draft.recipients());
+        transaction.measure = (draft.message_len(), draft.recipients());
         let mut flags = u32::from(traits.bits);
         if matches!(self.peer, Peer::Unix { .. }) {
             flags |= Header::SUBMITTED;
@@ -481,16 +495,10 @@ impl Work {
         let summary = Summary { flags, arrival: context.now.unix.seconds, needs };
         let now = context.now.instant;
         let Context { queue, disk, .. } = context;
-        let ticket = queue
+        queue
             .finish(*disk, draft, &mut self.block, self.owner, summary, now)
             .map_err(queue_reply)?;
         self.transaction = Some(transaction);
-        log::info!(
-            "{}: from=<{}>, client={}, size={size}, nrcpt={count}",
-            Base62(ticket.seq),
-            self.sender.as_str(),
-            self.peer
-        );
         Ok(())
     }
 

@@ -86,6 +86,11 @@ impl Queue {
         self.marks.hurry();
     }
 
+    /// True while a change that somebody waits for is not durable.
+    pub fn is_hurried(&self) -> bool {
+        self.marks.is_hurried()
+    }
+
     /// Brings forward the hourly rewriting of the superblock, whose wall time is `wall`.
     pub fn note_wall(&mut self, wall: i64) {
         self.superblock.wall = self.superblock.wall.max(wall);

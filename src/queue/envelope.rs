@@ -89,7 +89,12 @@ impl Default for RecordReader {
 impl RecordReader {
     /// At the start of an envelope.
     pub const fn new() -> RecordReader {
-        RecordReader { bytes: [0; RECORD_HEAD_BYTES + VALUE_BYTES_MAX], have: 0, skip: 0, is_complete: false }
+        RecordReader {
+            bytes: [0; RECORD_HEAD_BYTES + VALUE_BYTES_MAX],
+            have: 0,
+            skip: 0,
+            is_complete: false,
+        }
     }
 
     /// True between two records: where an envelope may end.

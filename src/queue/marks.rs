@@ -58,7 +58,11 @@ impl Marks {
 
     /// Somebody waits for the marks to be durable: the next commit writes them.
     pub(super) fn hurry(&mut self) {
-        self.hurry = true;
+        self.hurry = self.since.is_some();
+    }
+
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurry
     }
 
     pub(super) fn dying_blocks(&self) -> u32 {

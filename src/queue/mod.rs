@@ -26,7 +26,7 @@ pub mod message;
 pub mod reader;
 pub mod recovery;
 pub mod schedule;
-mod waiting;
+pub mod waiting;
 
 pub use commit::all_recipients;
 pub use image::{NotDurable, Queue, Receipt, Ticket};

@@ -88,8 +88,8 @@ impl Attempt {
     ) -> Result<Attempt, ReadError> {
         let message = Message::open(scope.queue, scope.disk, ticket, block)?;
         let traits = traits(message.header());
-        let remove_bcc = message.header().flags & Header::SUBMITTED != 0
-            && traits.has(Traits::HAS_BCC);
+        let remove_bcc =
+            message.header().flags & Header::SUBMITTED != 0 && traits.has(Traits::HAS_BCC);
         Ok(Attempt {
             message,
             phase: Phase::Envelope,
@@ -171,7 +171,15 @@ impl Attempt {
                     self.sender = Text::from(sender.map_or("", |address| address.as_str()));
                     let traits = traits(&header);
                     let when = arrival(&header, queue, *now);
-                    write_additions(&mut self.additions, &header, traits, sender, when, config, queue);
+                    write_additions(
+                        &mut self.additions,
+                        &header,
+                        traits,
+                        sender,
+                        when,
+                        config,
+                        queue,
+                    );
                     if let Some((client, out)) = &mut client {
                         let size = header.message_len + self.additions.as_str().len() as u64 + 400;
                         let eight_bit = traits.has(Traits::EIGHT_BIT_BODY);

@@ -10,7 +10,6 @@
 //! greeting and login failures back the lane off and leave its mail ready; a refusal of one mail
 //! delays or ends that mail. Nothing temporary ever ends one before it expires (LAW 7).
 
-use super::attempt::Scope;
 use super::lane::Lane;
 use super::ledger::Ledger;
 use super::mailbox::{Mailbox, MailboxError};
@@ -201,12 +200,7 @@ impl Forwarder {
     }
 
     /// A message has become durable: it may go at once.
-    pub fn fresh<W: Disk>(
-        &mut self,
-        ticket: Ticket,
-        expire: u64,
-        context: &mut Context<'_, W>,
-    ) {
+    pub fn fresh<W: Disk>(&mut self, ticket: Ticket, expire: u64, context: &mut Context<'_, W>) {
         let Some(waiting) = context.queue.waiting(ticket) else { return };
         self.scan_at = self.scan_at.min(waiting.arrival + expire);
         if waiting.importing || waiting.held {
@@ -431,13 +425,8 @@ impl Forwarder {
             return;
         }
         sender.enter(State::Filing, lane.number);
-        let mut scope = scope(
-            context.config,
-            context.queue,
-            context.world,
-            context.now,
-            &lane.destination,
-        );
+        let mut scope =
+            scope(context.config, context.queue, context.world, context.now, &lane.destination);
         if let Err(error) = sender.begin(ticket, &mut scope) {
             sender.leave();
             lane.connections -= 1;
@@ -771,7 +760,11 @@ impl Forwarder {
         }
         if needs == 0 && waiting.done != all_recipients(waiting.recipients) {
             // The config has changed since it was planned: its lanes are found anew when due.
-            due = if due == NEVER { next_due(context.queue, ticket, &config.retry, now.instant) } else { due };
+            due = if due == NEVER {
+                next_due(context.queue, ticket, &config.retry, now.instant)
+            } else {
+                due
+            };
             self.scan_at = self.scan_at.min(due);
             self.scan_next = self.scan_next.min(due);
         }
@@ -851,8 +844,8 @@ impl Forwarder {
         }
         let run = queue.run(now);
         let until_scan = self.scan_at.saturating_sub(run);
-        let scan = (self.scan_at < NEVER)
-            .then(|| now + core::time::Duration::from_secs(until_scan));
+        let scan =
+            (self.scan_at < NEVER).then(|| now + core::time::Duration::from_secs(until_scan));
         let lanes = self.lanes.iter().filter(|lane| lane.has_work() && lane.connections == 0);
         let lanes = lanes.map(|lane| lane.until.unwrap_or(now)).min();
         let lanes = if self.is_draining || self.all_taken() { None } else { lanes };

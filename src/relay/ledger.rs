@@ -147,10 +147,7 @@ mod tests {
         ledger.verdict(reply(250));
         let outcomes: Vec<_> = (0..6).map(|number| ledger.outcome(number)).collect();
         let (delivered, failed) = (Some(Outcome::Delivered), Some(Outcome::Failed));
-        assert_eq!(
-            outcomes,
-            [None, failed, delivered, Some(Outcome::Deferred), delivered, None]
-        );
+        assert_eq!(outcomes, [None, failed, delivered, Some(Outcome::Deferred), delivered, None]);
         assert_eq!(ledger.reply(1).unwrap().code, 550);
         assert_eq!(ledger.reply(2).unwrap().code, 250);
         assert_eq!(ledger.deferred(), 0b01000);

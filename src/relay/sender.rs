@@ -236,11 +236,7 @@ impl Sender {
         Ok(())
     }
 
-    fn take<D: Disk>(
-        &mut self,
-        event: ClientEvent,
-        scope: &mut Scope<'_, D>,
-    ) -> Option<Progress> {
+    fn take<D: Disk>(&mut self, event: ClientEvent, scope: &mut Scope<'_, D>) -> Option<Progress> {
         let now = scope.now.instant;
         match event {
             ClientEvent::Wait => {

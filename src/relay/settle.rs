@@ -45,11 +45,7 @@ pub struct Open {
 
 impl<D: Disk> Desk<'_, D> {
     /// Settles an attempt. On a read error nothing has been marked.
-    pub fn settle(
-        &mut self,
-        settlement: &Settlement<'_>,
-        owner: u32,
-    ) -> Result<Open, ReadError> {
+    pub fn settle(&mut self, settlement: &Settlement<'_>, owner: u32) -> Result<Open, ReadError> {
         let Settlement { ticket, ledger, .. } = *settlement;
         self.log(settlement)?;
         let now = self.now.instant;

@@ -1,0 +1,217 @@
+//! `serve`: the daemon, in the foreground. `daemon` over `os`, and nothing else.
+//!
+//! Start-up is recovery (LAW 4): what the last run left behind is found on the medium. TERM finishes
+//! what is under way and leaves; HUP reads the config again and keeps the old one if the new one has
+//! faults; USR1 tries everything now. Exit 75 when another mote has the spool, 78 for faults in the
+//! config, 71 when the system does not give what is needed.
+
+use super::Context;
+use super::configuration::{self, Broken, Loaded};
+use super::exit::{Exit, Failure, finish};
+use crate::config::{Config, Listen, Log, Via};
+use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
+use crate::daemon::world::{Clock as _, Event, Random as _};
+use crate::os::disk::is_volatile;
+use crate::os::random::SystemRandom;
+use crate::os::world::{self, ListenerKind, Settings, World};
+use crate::os::{log as output, process};
+use crate::queue::block::Foreign;
+use crate::queue::recovery::{RecoverError, format, recover};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Serves until it is told to leave.
+pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
+    finish(context.program, serve(context, &words))
+}
+
+fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
+    if !words.is_empty() {
+        return Err(Failure::usage("serve takes no words; settings stand in the config file"));
+    }
+    let loaded = configuration::read(context).map_err(|Broken(mut lines)| {
+        let last = lines.pop().unwrap_or_default();
+        lines.iter().for_each(|line| super::exit::tell(context.program, line));
+        Failure::new(Exit::CONFIG, last)
+    })?;
+    let Loaded { config, file } = loaded;
+    output::start(level(&config, context), has_priorities());
+    process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
+    let (mut world, mut daemon) = open(&config)?;
+    announce(&config, file.as_deref(), &world);
+    let mut events = Vec::with_capacity(World::EVENTS_MAX);
+    let mut timeout = Some(Duration::ZERO);
+    loop {
+        world
+            .wait(timeout, &mut events)
+            .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
+        if events.iter().any(|event| matches!(event, Event::Reload)) {
+            reload(context, &mut daemon);
+        }
+        let deadline = daemon.turn(&mut world, &events);
+        let now = world.now().instant;
+        if daemon.is_finished(now) {
+            log::info!("leaving");
+            output::drain();
+            return Ok(Exit::OK);
+        }
+        timeout = deadline.map(|deadline| deadline.since(now));
+    }
+}
+
+fn open(config: &Config) -> Result<(World, Daemon), Failure> {
+    let settings = Settings {
+        listen: config.listen.iter().map(listen).collect(),
+        run_directory: PathBuf::from(&config.run),
+        spool_directory: PathBuf::from(&config.spool),
+        spool_size: config.spool_size,
+        message_size: config.message_size,
+        is_system: process::user_id() == 0 && std::env::var_os("MOTE_HOME").is_none(),
+        tokens: tokens(config),
+        mailbox_slots: config.senders.max(1),
+    };
+    let created = crate::os::clock::SystemClock::new().now().unix.seconds;
+    let mut random = SystemRandom::open()
+        .map_err(|error| Failure::new(Exit::SYSTEM, format!("no random numbers: {error}")))?;
+    let mut world = World::open(&settings, |disk| {
+        let mut seed = [0; 24];
+        random.fill(&mut seed);
+        format(disk, seed, created)
+    })
+    .map_err(|error| {
+        let exit = if error.is_busy() { Exit::TEMPORARY } else { Exit::SYSTEM };
+        Failure::new(exit, error.to_string())
+    })?;
+    let now = world.now().instant;
+    let recovered = recover(&mut world, now, batch_max(config), None);
+    let image = settings.image_path();
+    let (queue, found) = recovered.map_err(|error| unopened(&image, error))?;
+    log_found(&found);
+    let doors: Vec<Door> = world
+        .listeners()
+        .iter()
+        .map(|kind| match kind {
+            ListenerKind::Smtp(_) => Door::Smtp,
+            ListenerKind::Submit => Door::Submit,
+            ListenerKind::Control => Door::Control,
+        })
+        .collect();
+    let daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
+    Ok((world, daemon))
+}
+
+fn unopened(image: &Path, error: RecoverError) -> Failure {
+    let image = image.display();
+    match error {
+        RecoverError::Disk(error) => Failure::new(
+            Exit::SYSTEM,
+            format!("{image}: the disk fails ({error:?}); look at the kernel's log"),
+        ),
+        RecoverError::Foreign(Foreign::NotAnImage) => Failure::new(
+            Exit::SYSTEM,
+            format!("{image}: not a spool of mote's, or spoiled; move it away to begin anew"),
+        ),
+        RecoverError::Foreign(Foreign::Later { version, incompat }) => Failure::new(
+            Exit::SYSTEM,
+            format!(
+                "{image}: written by a later mote (format {version}, features {incompat:#x}); \
+                 use that one until the spool is empty"
+            ),
+        ),
+        RecoverError::Short { wanted, found } => Failure::new(
+            Exit::SYSTEM,
+            format!("{image}: cut short: {found} of {wanted} blocks; restore it, or move it away"),
+        ),
+    }
+}
+
+fn listen(listen: &Listen) -> world::Listen {
+    match listen {
+        Listen::Address(address) => world::Listen::Address(*address),
+        Listen::Interface { name, port } => {
+            world::Listen::Interface { name: name.clone(), port: *port }
+        }
+        Listen::Unix(path) => world::Listen::Unix(path.clone()),
+    }
+}
+
+fn level(config: &Config, context: &Context) -> log::LevelFilter {
+    match config.log {
+        _ if context.verbose => log::LevelFilter::Debug,
+        Log::Error => log::LevelFilter::Error,
+        Log::Warn => log::LevelFilter::Warn,
+        Log::Info => log::LevelFilter::Info,
+        Log::Debug => log::LevelFilter::Debug,
+    }
+}
+
+/// systemd says by this variable that stderr leads to its journal, which reads `<N>`.
+fn has_priorities() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// What runs where, so that a person can send it a mail at once.
+fn announce(config: &Config, file: Option<&Path>, world: &World) {
+    match file {
+        Some(file) => log::info!("mote {} by {}", env!("CARGO_PKG_VERSION"), file.display()),
+        None => log::info!("mote {} by its defaults", env!("CARGO_PKG_VERSION")),
+    }
+    let mut first = None;
+    for kind in world.listeners() {
+        if let ListenerKind::Smtp(address) = kind {
+            log::info!("listening on {address}");
+            first.get_or_insert(*address);
+        }
+    }
+    log::info!("local mail: {}", world::submit_path(Path::new(&config.run)).display());
+    match &config.via {
+        Via::Relay(number) => {
+            if let Some(relay) = config.relays.get(usize::from(*number)) {
+                log::info!("mail goes to {}:{}", relay.host, relay.port);
+            }
+        }
+        Via::Maildir(path) => log::info!("mail goes into {path}"),
+        Via::Hold => log::warn!("no relay is configured: mail is held in the queue"),
+        Via::Discard => log::warn!("mail is thrown away"),
+    }
+    if let Ok(true) = is_volatile(Path::new(&config.spool)) {
+        log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
+    }
+    if let (None, Some(address)) = (file, first) {
+        log::info!(
+            "try: printf 'Subject: hello\\r\\n\\r\\nhello\\r\\n' | curl -sS smtp://{address} \
+             --mail-from me@example.net --mail-rcpt you@example.net -T -"
+        );
+    }
+}
+
+/// HUP. A config with faults changes nothing.
+fn reload(context: &Context, daemon: &mut Daemon) {
+    match configuration::read(context) {
+        Ok(Loaded { config, file }) => {
+            let old = daemon.config();
+            let fixed = [
+                ("listen", config.listen != old.listen),
+                ("spool", config.spool != old.spool),
+                ("run", config.run != old.run),
+                ("sessions", config.sessions != old.sessions),
+                ("senders", config.senders != old.senders),
+            ];
+            for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+                log::warn!("{key} has changed: restart needed");
+            }
+            output::set_level(level(&config, context));
+            daemon.reload(config);
+            let name = file.map_or("the defaults".to_owned(), |file| file.display().to_string());
+            log::info!("reloaded {name}");
+        }
+        Err(Broken(lines)) => {
+            for line in lines {
+                log::error!("{line}");
+            }
+            log::error!("the config has faults; the old one stays in effect");
+        }
+    }
+}

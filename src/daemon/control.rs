@@ -1,0 +1,286 @@
+//! The administrator's socket: one request line, JSON lines back, then it is closed.
+//!
+//! `ls`, `show ID`, `status`, `flush`, and `rm`, `retry`, `hold`, `release` with IDs or `all`. The
+//! last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`. A change is answered when
+//! it is durable: the answer waits for the commit that has it. A listing of any length goes out in
+//! pieces of a fixed buffer; messages that come or go meanwhile may or may not be in it.
+//!
+//! Limits: a request of [`REQUEST_BYTES`], [`CONTROL_TIMEOUT`] for the peer to send it or to take
+//! what is answered.
+
+use super::listing::{Listing, StatusLine, Step};
+use crate::base::ascii::{Base62, parse_base62};
+use crate::base::buffer::Buffer;
+use crate::base::time::{Instant, Now};
+use crate::config::Config;
+use crate::queue::block::State as MessageState;
+use crate::queue::disk::{Block, Disk, new_block};
+use crate::queue::{Queue, Ticket};
+use crate::relay::forwarder::Forwarder;
+use core::fmt::Write as _;
+use core::time::Duration;
+
+/// A request line with its LF: 32 ids.
+pub const REQUEST_BYTES: usize = 512;
+/// The status of 31 lanes with their names and last errors.
+const OUTPUT_BYTES: usize = 16 * 1024;
+/// How long the peer may do nothing.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
+/// sysexits(3).
+const EX_USAGE: u8 = 64;
+const EX_DATAERR: u8 = 65;
+
+/// What the administrator's requests are about.
+pub struct Admin<'a, W> {
+    /// Settings.
+    pub config: &'a Config,
+    /// The queue.
+    pub queue: &'a mut Queue,
+    /// Who sends.
+    pub forwarder: &'a mut Forwarder,
+    /// What the queue lies on.
+    pub disk: &'a mut W,
+    /// Both clocks.
+    pub now: Now,
+    /// Sessions, and how many there may be.
+    pub sessions: (u16, u16),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    AwaitRequest,
+    List,
+    /// A change is made; it is told when it is durable.
+    AwaitCommit {
+        missing: u16,
+    },
+    Closing,
+}
+
+/// One connection.
+pub struct Control {
+    state: State,
+    input: Buffer,
+    output: Buffer,
+    block: Box<Block>,
+    listing: Listing,
+    last_moved: Instant,
+    is_deserted: bool,
+}
+
+impl Control {
+    /// A slot's memory.
+    pub fn new() -> Control {
+        Control {
+            state: State::AwaitRequest,
+            input: Buffer::new(REQUEST_BYTES),
+            output: Buffer::new(OUTPUT_BYTES),
+            block: new_block(),
+            listing: Listing::default(),
+            last_moved: Instant::default(),
+            is_deserted: false,
+        }
+    }
+
+    /// A new connection.
+    pub fn open(&mut self, now: Instant) {
+        self.state = State::AwaitRequest;
+        self.input.clear();
+        self.output.clear();
+        self.last_moved = now;
+        self.is_deserted = false;
+    }
+
+    /// Room for input.
+    pub fn input_mut(&mut self) -> &mut [u8] {
+        self.input.writable()
+    }
+
+    /// `count` bytes have come.
+    pub fn received(&mut self, count: usize) {
+        self.input.produced(count);
+    }
+
+    /// The peer is gone.
+    pub fn deserted(&mut self) {
+        self.is_deserted = true;
+    }
+
+    /// What waits to be written.
+    pub fn output(&self) -> &[u8] {
+        self.output.readable()
+    }
+
+    /// `count` bytes were written.
+    pub fn sent(&mut self, count: usize, now: Instant) {
+        self.output.consume(count);
+        self.last_moved = now;
+    }
+
+    /// True while a request is awaited.
+    pub fn wants_read(&self) -> bool {
+        self.state == State::AwaitRequest && !self.is_deserted && self.input.space() > 0
+    }
+
+    /// When to look at it though nothing has moved.
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(self.last_moved + CONTROL_TIMEOUT)
+    }
+
+    /// To be closed.
+    pub fn is_over(&self, now: Instant) -> bool {
+        let is_told = self.state == State::Closing && self.output.is_empty();
+        is_told || self.is_deserted || now >= self.last_moved + CONTROL_TIMEOUT
+    }
+
+    /// Goes on; true if it got on.
+    pub fn proceed<W: Disk>(&mut self, admin: &mut Admin<'_, W>) -> bool {
+        match self.state {
+            State::AwaitRequest => {
+                let input = self.input.readable();
+                let Some(end) = memchr::memchr(b'\n', input) else {
+                    if self.input.space() == 0 {
+                        self.end_with(EX_USAGE, "the request is too long");
+                    }
+                    return false;
+                };
+                let mut line = [0u8; REQUEST_BYTES];
+                let text = input.get(..end).unwrap_or_default();
+                for (to, from) in line.iter_mut().zip(text) {
+                    *to = *from;
+                }
+                let text = core::str::from_utf8(line.get(..end).unwrap_or_default());
+                match text {
+                    Ok(text) => self.request(text.trim_end(), admin),
+                    Err(_) => self.end_with(EX_USAGE, "the request is not text"),
+                }
+                true
+            }
+            State::List => {
+                let mut has_moved = false;
+                while self.output.space() >= OUTPUT_BYTES / 2 {
+                    has_moved = true;
+                    let step = self.listing.step(&mut self.output, &mut self.block, admin);
+                    if step == Step::Over {
+                        self.end();
+                        break;
+                    }
+                }
+                has_moved
+            }
+            State::AwaitCommit { missing } => {
+                // The turn after the change: its commit has come back, or the queue is broken.
+                if admin.queue.is_broken() {
+                    self.end_with(75, "the spool cannot be written; the change may be lost");
+                } else if admin.queue.is_hurried() {
+                    return false;
+                } else if missing > 0 {
+                    self.end_with(EX_DATAERR, "some of these messages are not in the queue");
+                } else {
+                    self.end();
+                }
+                true
+            }
+            State::Closing => false,
+        }
+    }
+
+    fn request<W: Disk>(&mut self, line: &str, admin: &mut Admin<'_, W>) {
+        let (verb, words) = line.split_once(' ').unwrap_or((line, ""));
+        match (verb, words) {
+            ("ls", "") => {
+                self.listing = Listing::all();
+                self.state = State::List;
+            }
+            ("show", id) => match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
+                Some(ticket) => {
+                    self.listing = Listing::one(ticket);
+                    self.state = State::List;
+                }
+                None => self.end_with(EX_DATAERR, "no such message in the queue"),
+            },
+            ("status", "") => {
+                // It fits: the names and words of lanes are cut.
+                let _ = write!(self.output, "{}", StatusLine::new(admin));
+                self.end();
+            }
+            ("flush", "") => {
+                admin.forwarder.flush(admin.queue);
+                self.end();
+            }
+            ("rm" | "retry" | "hold" | "release", ids) if !ids.is_empty() => {
+                self.change(verb, ids, admin);
+            }
+            _ => self.end_with(EX_USAGE, "not a request"),
+        }
+    }
+
+    fn change<W: Disk>(&mut self, verb: &str, ids: &str, admin: &mut Admin<'_, W>) {
+        let mut missing = 0;
+        if ids == "all" {
+            let mut from = 0;
+            while let Some(waiting) = admin.queue.next_waiting(from) {
+                from = waiting.ticket.slot + 1;
+                change_one(verb, waiting.ticket, admin);
+            }
+        } else {
+            for id in ids.split(' ').filter(|id| !id.is_empty()) {
+                match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
+                    Some(ticket) => change_one(verb, ticket, admin),
+                    None => {
+                        missing += 1;
+                        // Ids are at most a request long, and so is their echo.
+                        let id = parse_base62(id).map(Base62);
+                        let _ = match id {
+                            Some(id) => writeln!(
+                                self.output,
+                                "{{\"id\":\"{id}\",\"message\":\"not in the queue\"}}"
+                            ),
+                            None => writeln!(self.output, "{{\"message\":\"not an id\"}}"),
+                        };
+                    }
+                }
+            }
+        }
+        self.state = State::AwaitCommit { missing };
+    }
+
+    fn end(&mut self) {
+        // There is always room: a piece of a listing leaves half of the buffer free.
+        let _ = self.output.write_str("{\"end\":\"ok\"}\n");
+        self.state = State::Closing;
+    }
+
+    fn end_with(&mut self, exit: u8, message: &str) {
+        let _ = writeln!(
+            self.output,
+            "{{\"end\":\"error\",\"exit\":{exit},\"message\":\"{message}\"}}"
+        );
+        self.state = State::Closing;
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) {
+    let now = admin.now.instant;
+    match verb {
+        "rm" => {
+            if admin.queue.remove(ticket, now) {
+                log::info!("{}: removed by the administrator", Base62(ticket.seq));
+            }
+        }
+        "hold" => {
+            admin.queue.set_flag(ticket, MessageState::HELD, true, now);
+        }
+        "release" => {
+            admin.queue.set_flag(ticket, MessageState::HELD, false, now);
+            admin.forwarder.retry(admin.queue, ticket);
+        }
+        _ => admin.forwarder.retry(admin.queue, ticket),
+    }
+}
