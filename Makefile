@@ -28,7 +28,8 @@ run: build ## run mote on 127.0.0.1:2525 with everything under target/run
 	MOTE_HOME=$(TARGET)/run $(MOTE) serve
 
 demo: build ## mail through two instances, then SIGKILL with 200 in flight: what was lost?
-	sh tests/demo/demo.sh $(MOTE)
+	@command -v python3 >/dev/null || { echo "missing: python3"; exit 1; }
+	@python3 tests/demo/demo.py $(MOTE)
 
 peers: # the mail programs that the tests talk to, unpacked, not installed
 	@sh tests/e2e/peers.sh
