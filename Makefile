@@ -21,7 +21,7 @@ run: build ## run mote on 127.0.0.1:2525 with everything under target/run
 	@mkdir -p $(TARGET)/run
 	@echo
 	@echo "mote listens on 127.0.0.1:2525 and delivers into $(TARGET)/run/Maildir. From another terminal, send a mail:"
-	@echo "  printf 'Subject: hello\n\nIt works.\n' | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
+	@echo "  (echo Subject: hello; echo; echo It works.) | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
 	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --upload-file CHANGELOG.md"
 	@echo "and read it in $(TARGET)/run/Maildir/new. Ctrl-C ends mote."
 	@echo
