@@ -21,14 +21,15 @@ run: build ## run mote on 127.0.0.1:2525 with everything under target/run
 	@mkdir -p $(TARGET)/run
 	@echo
 	@echo "mote listens on 127.0.0.1:2525 and delivers into $(TARGET)/run/Maildir. From another terminal, send a mail:"
-	@echo "  printf 'Subject: hello\n\nIt works.\n' | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
+	@echo "  (echo Subject: hello; echo; echo It works.) | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
 	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --upload-file CHANGELOG.md"
 	@echo "and read it in $(TARGET)/run/Maildir/new. Ctrl-C ends mote."
 	@echo
 	MOTE_HOME=$(TARGET)/run $(MOTE) serve
 
 demo: build ## mail through two instances, then SIGKILL with 200 in flight: what was lost?
-	sh tests/demo/demo.sh $(MOTE)
+	@command -v python3 >/dev/null || { echo "missing: python3"; exit 1; }
+	@python3 tests/demo/demo.py $(MOTE)
 
 peers: # the mail programs that the tests talk to, unpacked, not installed
 	@sh tests/e2e/peers.sh

@@ -22,13 +22,18 @@ def body(size, rng):
     while left > 0:
         length = min(rng.choice((0, 1, 60, 76, 998, rng.randrange(999))), left)
         line = rng.randbytes(length).translate(TABLE)
-        if line and rng.random() < 0.25:
+        # aiosmtpd counts the doubled dot as part of the line, so a full one begins otherwise.
+        if line[:1] == b"." and length == 998:
+            line = b"x" + line[1:]
+        elif 0 < length < 998 and rng.random() < 0.25:
             line = b"." + line[1:]
         lines.append(line)
         left -= length + 2
-    text = b"\r\n".join(lines)[:size]
-    text += b"x" * (size - len(text))
-    return text[:-1] + b"x" if text.endswith(b"\r") else text
+    text = (b"\r\n".join(lines) + b"\r\n")[:size]
+    if text.endswith(b"\r"):
+        # Cut in the middle of a line end: no bare CR may be left, no line may grow past 998.
+        text = text[:-3] + b"\r\nx" if len(lines[-1]) == 998 else text[:-1] + b"x"
+    return text
 
 
 def send(port, count, recipient):

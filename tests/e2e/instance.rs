@@ -76,9 +76,16 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// One verb, not yet run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(MOTE);
+        command.arg("-C").arg(self.config()).args(arguments).env_remove("MOTE_SOCKET");
+        command
+    }
+
     /// Runs one verb to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(MOTE).arg("-C").arg(self.config()).args(arguments).output().unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     pub(crate) fn serve(&self) -> Mote {

@@ -4,8 +4,8 @@
 //! clients before it and real servers behind it. Those are unpacked by `peers.sh` into
 //! `target/peers`; a test whose peer is not there says `skipped: NAME: reason` and passes.
 //!
-//! Tests that measure times or count system calls hold `load::quiet()`, all others `load::shared()`:
-//! the former run alone.
+//! Tests that measure times or count system calls hold `load::quiet()` and run alone; all others
+//! hold `load::shared()`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bodies;
@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod peers;
 mod receive;
+mod sendmail;
 mod session;
 mod signals;
 mod submit;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,10 @@ pub(crate) fn script(name: &str) -> PathBuf {
 /// Said past the test harness, which would keep it to itself when the test passes.
 fn skipped(name: &str, reason: &str) {
     let _ = std::io::stderr().write_all(format!("skipped: {name}: {}\n", reason.trim()).as_bytes());
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The peer's command, or a word about its absence.
@@ -92,6 +97,14 @@ impl Server {
         let (mut sink, folder, port) =
             (command("postfix", "smtp-sink")?, TempDir::new().unwrap(), free_port());
         fs::create_dir(folder.path().join("dump")).unwrap();
+        if is_root() {
+            // It insists on another user, who must be able to write there.
+            sink.args(["-u", "nobody"]);
+            for (path, mode) in [("", 0o755), ("dump", 0o777)] {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(folder.path().join(path), mode).unwrap();
+            }
+        }
         if dump {
             sink.arg("-d").arg(folder.path().join("dump/%M."));
         }
@@ -102,9 +115,7 @@ impl Server {
     /// A real Postfix that delivers into a Maildir.
     pub(crate) fn postfix() -> Option<Server> {
         command("postfix", "postfix-master")?;
-        if !fs::metadata("/proc/self")
-            .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-        {
+        if !is_root() {
             skipped("postfix", "it must be started as root");
             return None;
         }
@@ -133,9 +144,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let group = self.child.id();
         let command =
-            format!("kill -TERM -- -{0} 2>&-; sleep 0.1; kill -KILL -- -{0} 2>&-", self.child.id());
+            format!("kill -s TERM -- -{group}; sleep 0.1; kill -s KILL -- -{group} 2>/dev/null");
         let _ = Command::new("sh").args(["-c", &command]).status();
+        let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = fs::read(self.path("log")).unwrap_or_default();

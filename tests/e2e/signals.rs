@@ -1,5 +1,5 @@
-//! TERM drains, HUP reloads what is right and keeps what it has when it is wrong, and a faulty config
-//! does not start.
+//! TERM drains, HUP takes a good config and keeps the old one instead of a bad one, and a faulty
+//! config does not start.
 
 use std::fs;
 use std::path::Path;

