@@ -5,6 +5,8 @@
 //! `LINE: message`. To add a case write the `.conf`, run the test, and copy what it prints, if that
 //! is what a person with five minutes needs to read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use mote::config::{self, Host};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

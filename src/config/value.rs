@@ -62,7 +62,8 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 /// `time` as [`time`] reads it, in the largest unit that loses nothing.
 pub(super) fn write_time(time: Duration) -> String {
     let seconds = time.as_secs();
-    let unit = TIME_UNITS.iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    let unit =
+        TIME_UNITS.iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
     unit.map_or_else(|| "0s".into(), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 

@@ -36,6 +36,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Files that are known not to be worth another look.
 const REJECTED_MAX: usize = 16;
 
+#[expect(clippy::large_enum_variant, reason = "there is one import, and nothing is allocated")]
 enum State {
     /// Nothing to do before the directory changes, or before that time.
     Rest { until: Option<Instant> },

@@ -355,10 +355,11 @@ pub fn ensure_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
     if found.permissions().mode() & 0o7777 == mode {
         return Ok(());
     }
-    if is_shared && process::user_id() == 0 {
-        if let Some(user) = process::user_by_name(process::DAEMON_USER) {
-            std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))?;
-        }
+    if is_shared
+        && process::user_id() == 0
+        && let Some(user) = process::user_by_name(process::DAEMON_USER)
+    {
+        std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))?;
     }
     std::fs::set_permissions(directory, Permissions::from_mode(mode))
 }

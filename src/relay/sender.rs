@@ -39,6 +39,7 @@ pub enum State {
 }
 
 /// What [`Sender::proceed`] came to.
+#[expect(clippy::large_enum_variant, reason = "passed up once, and nothing is allocated")]
 pub enum Progress {
     /// Waits for the peer, or for its output to be written.
     Waiting,

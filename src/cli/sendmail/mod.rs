@@ -361,8 +361,10 @@ mod tests {
         let mut found = Vec::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (taken, record) = reader.step(rest).unwrap();
-            found.extend(record.map(|record| format!("{record:?}")));
+            let taken = reader.step(rest).unwrap();
+            if reader.is_complete() {
+                found.push(format!("{:?}", reader.record().unwrap()));
+            }
             rest = &rest[taken..];
         }
         let expected = [
