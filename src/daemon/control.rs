@@ -1,9 +1,9 @@
 //! The administrator's socket: one request line, JSON lines back, then it is closed.
 //!
 //! `ls`, `show ID`, `status`, `flush`, and `rm`, `retry`, `hold`, `release` with IDs or `all`. The
-//! last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`. A change is answered when
-//! it is durable: the answer waits for the commit that has it. A listing of any length goes out in
-//! pieces of a fixed buffer; messages that come or go meanwhile may or may not be in it.
+//! last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`. A change is answered
+//! when it is durable: the answer waits for the commit that has it. A listing of any length goes
+//! out in pieces of a fixed buffer; messages that come or go meanwhile may or may not be in it.
 //!
 //! Limits: a request of [`REQUEST_BYTES`], [`CONTROL_TIMEOUT`] for the peer to send it or to take
 //! what is answered.

@@ -8,8 +8,8 @@
 //! Tokens: sessions first, then control connections, then sending slots; a token is its slot's
 //! number for ever. Readiness is remembered here, since the world tells each change once.
 //!
-//! When a sync has failed the queue is recovered, with a back-off, while committed mail goes on being
-//! delivered (I11).
+//! When a sync has failed the queue is recovered, with a back-off, while committed mail goes on
+//! being delivered (I11).
 
 use super::control::{Admin, Control};
 use super::doors::Doors;
@@ -149,7 +149,7 @@ impl Daemon {
     pub fn turn<W: World>(&mut self, world: &mut W, events: &[Event]) -> Option<Instant> {
         let mut now = world.now();
         self.is_busy = false;
-        self.take_events(events, now);
+        self.take_events(world, events, now);
         self.accept(world, now);
         self.doors.attend(&mut self.sessions, &mut self.queue, &self.config, now.instant);
         self.serve_sessions(world, now);
@@ -167,7 +167,7 @@ impl Daemon {
         self.deadline(now.instant)
     }
 
-    fn take_events(&mut self, events: &[Event], now: Now) {
+    fn take_events<W: World>(&mut self, world: &mut W, events: &[Event], now: Now) {
         for event in events {
             match *event {
                 Event::Listener(number) => {
@@ -183,7 +183,9 @@ impl Daemon {
                     }
                 }
                 Event::Resolved { ticket, answer } => {
-                    self.forwarder.resolved(ticket, answer, &self.config, now.instant);
+                    let Daemon { config, queue, forwarder, .. } = self;
+                    let mut context = forwarder::Context { config, queue, world, now };
+                    forwarder.resolved(ticket, answer, &mut context);
                 }
                 Event::Drop => self.import.look(),
                 Event::Drain => {
@@ -446,38 +448,12 @@ impl Daemon {
     fn serve_sender<W: World>(&mut self, slot: usize, world: &mut W, now: Now) {
         let token = self.sender_token(slot);
         self.carry_out(slot, token, world, now);
+        self.finish_connect(slot, token, world, now);
         let Daemon { config, queue, forwarder, readiness, .. } = self;
         let Some(known) = readiness.get_mut(usize::from(token.0)) else { return };
         let mut budget = TURN_BYTES_MAX;
         loop {
             let Some(sender) = forwarder.sender(slot) else { return };
-            if sender.state == sender::State::AwaitConnection && known.writable {
-                // Writable: the connect is over, and reading tells how it went.
-                match world.receive(token, sender.input_mut()) {
-                    Transfer::Failed(error) => {
-                        forwarder.connect_failed(slot, error, config, now.instant);
-                        self.is_busy = true;
-                        return;
-                    }
-                    Transfer::Bytes(count) => {
-                        forwarder.connected(slot, config, now.instant);
-                        if let Some(sender) = forwarder.sender(slot) {
-                            sender.received(count);
-                        }
-                    }
-                    Transfer::NotReady => {
-                        known.readable = false;
-                        forwarder.connected(slot, config, now.instant);
-                    }
-                    Transfer::Closed => {
-                        forwarder.connected(slot, config, now.instant);
-                        if let Some(sender) = forwarder.sender(slot) {
-                            sender.closed();
-                        }
-                    }
-                }
-                continue;
-            }
             let mut has_moved = false;
             if known.readable && sender.wants_read() {
                 let room = sender.input_mut();
@@ -528,6 +504,34 @@ impl Daemon {
         self.carry_out(slot, token, world, now);
     }
 
+    /// Writable for the first time: the connect is over, and reading tells how it went.
+    fn finish_connect<W: World>(&mut self, slot: usize, token: Token, world: &mut W, now: Now) {
+        let Daemon { config, queue, forwarder, readiness, .. } = self;
+        let Some(known) = readiness.get_mut(usize::from(token.0)) else { return };
+        let Some(sender) = forwarder.sender(slot) else { return };
+        if sender.state != sender::State::AwaitConnection || !known.writable {
+            return;
+        }
+        let room = sender.connecting_mut();
+        let size = room.len();
+        let transfer = world.receive(token, room);
+        if let Transfer::Failed(error) = transfer {
+            let mut context = forwarder::Context { config, queue, world, now };
+            forwarder.connect_failed(slot, error, &mut context);
+            self.is_busy = true;
+            return;
+        }
+        sender.connected(config, now.instant);
+        match transfer {
+            Transfer::Bytes(count) => {
+                sender.received(count);
+                known.readable = count == size || known.closed;
+            }
+            Transfer::Closed => sender.closed(),
+            Transfer::NotReady | Transfer::Failed(_) => known.readable = false,
+        }
+    }
+
     fn sender_token(&self, slot: usize) -> Token {
         Token(self.sessions.capacity() + CONTROL_SLOTS + slot as u16)
     }
@@ -549,8 +553,9 @@ impl Daemon {
                         *known = Readiness::default();
                     }
                     if let Err(error) = world.connect(token, address) {
-                        let config = &self.config;
-                        self.forwarder.connect_failed(slot, error, config, now.instant);
+                        let Daemon { config, queue, forwarder, .. } = self;
+                        let mut context = forwarder::Context { config, queue, world, now };
+                        forwarder.connect_failed(slot, error, &mut context);
                     }
                 }
                 Request::Close => world.close(token),
@@ -571,6 +576,9 @@ impl Daemon {
     /// The turn's one sync; true if it has brought verdicts.
     fn commit<W: World>(&mut self, world: &mut W, now: Now) -> bool {
         let Daemon { queue, verdicts, .. } = self;
+        if self.drain_until.is_some() {
+            queue.hurry();
+        }
         if now.unix.trusted {
             queue.note_wall(now.unix.seconds);
         }
@@ -581,7 +589,6 @@ impl Daemon {
     fn deliver_verdicts<W: World>(&mut self, world: &mut W, now: Now) {
         let mut verdicts = core::mem::take(&mut self.verdicts);
         for (owner, verdict) in verdicts.drain(..) {
-            let expire = self.config.expire.as_secs();
             let Daemon { config, queue, forwarder, import, sessions, .. } = self;
             if owner >= OWNER_REPORTS {
                 let mut context = forwarder::Context { config, queue, world, now };
@@ -595,7 +602,7 @@ impl Daemon {
             }
             if let Ok(receipt) = verdict {
                 let mut context = forwarder::Context { config, queue, world, now };
-                forwarder.fresh(receipt.ticket(), expire, &mut context);
+                forwarder.fresh(receipt.ticket(), &mut context);
             }
             if owner < OWNER_IMPORT {
                 self.serve_session(handle(owner).index, world, now);

@@ -1,4 +1,5 @@
-//! What the daemon needs of the world outside, as traits; `os` is the real one, the simulator another.
+//! What the daemon needs of the world outside, as traits; `os` is the real one, the simulator
+//! another.
 //!
 //! Not here: [`crate::queue::disk::Disk`], [`crate::relay::mailbox::Mailbox`] and
 //! [`crate::intake::drop_directory::DropDirectory`], which belong to the rooms that need them.
@@ -60,7 +61,8 @@ pub enum Accepted {
     Peer(Peer),
     /// Nobody waits.
     Nothing,
-    /// The system has no descriptors or memory left; try again when a slot is freed, or in a second.
+    /// The system has no descriptors or memory left; try again when a slot is freed, or in a
+    /// second.
     Exhausted,
 }
 

@@ -6,8 +6,8 @@
 //! power cut in between leaves both: the drop name in the envelope then tells at the next start
 //! which files are imported already ([`Import::resume`]).
 //!
-//! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged and
-//! left lying. A full or broken queue leaves everything lying until later.
+//! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged
+//! and left lying. A full or broken queue leaves everything lying until later.
 
 use super::Lookout;
 use super::drop_directory::{DropDirectory, DropName};

@@ -1,8 +1,8 @@
 //! State pages, the superblock and the sync: everything that makes something durable.
 //!
 //! A page or superblock is written over the older of its two copies and becomes the newest only
-//! when the sync has come back (I6). A failed sync breaks the image at once (I11); a failed write of
-//! one page only leaves that page to be written later, its newest copy still stands.
+//! when the sync has come back (I6). A failed sync breaks the image at once (I11); a failed write
+//! of one page only leaves that page to be written later, its newest copy still stands.
 
 use super::block::{self, State, StatePage, Superblock};
 use super::disk::Disk;

@@ -1,10 +1,10 @@
 //! From an image on a medium to an open queue: at every start, and after every failed sync.
 //!
 //! Reads everything from the medium, not from a cache (I9); finds the messages that exist (I2);
-//! tells damage from what was never acknowledged (I10); raises the epoch and syncs (I8); marks every
-//! slot without a live header dead below the new epoch and syncs again; only then may anything be
-//! accepted. It writes nothing that it has not first made harmless, so it may be cut anywhere and
-//! repeated. LAW 4: this is the only way in, there is no clean shut-down to rely on.
+//! tells damage from what was never acknowledged (I10); raises the epoch and syncs (I8); marks
+//! every slot without a live header dead below the new epoch and syncs again; only then may
+//! anything be accepted. It writes nothing that it has not first made harmless, so it may be cut
+//! anywhere and repeated. LAW 4: this is the only way in, there is no clean shut-down to rely on.
 //!
 //! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
 //! are kept, and what was answered 451 is dropped (I11).

@@ -1,10 +1,10 @@
 //! One message × one lane: the envelope's recipients that belong there, then the body, as streams.
 //!
 //! An attempt holds numbers and one line of fields; the message's bytes stand in the sending slot's
-//! block buffer, one block at a time. What the next hop gets is the bytes as submitted, behind fields
-//! made now (decisions 1): Received, which names the queue id, and Date, Message-ID and From where
-//! the sender left them out; without Bcc where a local program handed it in. All of it is the same on
-//! every attempt but for the corrected clock.
+//! block buffer, one block at a time. What the next hop gets is the bytes as submitted, behind
+//! fields made now (decisions 1): Received, which names the queue id, and Date, Message-ID and From
+//! where the sender left them out; without Bcc where a local program handed it in. All of it is the
+//! same on every attempt but for the corrected clock.
 //!
 //! Received is made here and not stored at the beginning of the message, as decisions 1 has it: the
 //! queue id that it must name is taken when the header block is built, after the body (queue.md).
@@ -280,8 +280,8 @@ impl Attempt {
         matches!(self.phase, Phase::Body | Phase::End)
     }
 
-    /// Fills `out` with message bytes, dots stuffed; true when the final dot is in it. On an error the
-    /// connection must be closed without it (I18).
+    /// Fills `out` with message bytes, dots stuffed; true when the final dot is in it. On an error
+    /// the connection must be closed without it (I18).
     pub fn send_body<D: Disk>(
         &mut self,
         out: &mut Buffer,

@@ -1,8 +1,9 @@
-//! A message into a Maildir: one file for all of its recipients there, in the machine's own line ends.
+//! A message into a Maildir: one file for all of its recipients there, in the machine's own line
+//! ends.
 //!
-//! Return-Path and Delivered-To come first (RFC 5321 §4.4), then what a next hop would have got. The
-//! file's name is made from the queue's numbers, so a delivery that is repeated after a power cut
-//! replaces itself. A piece a turn, so that a large mail does not hold the loop.
+//! Return-Path and Delivered-To come first (RFC 5321 §4.4), then what a next hop would have got.
+//! The file's name is made from the queue's numbers, so a delivery that is repeated after a power
+//! cut replaces itself. A piece a turn, so that a large mail does not hold the loop.
 
 use super::attempt::Scope;
 use super::mailbox::{Mailbox, MailboxError};
@@ -56,7 +57,7 @@ fn file_on<W: Disk + Mailbox>(
     budget: usize,
     scope: &mut Scope<'_, W>,
 ) -> Result<bool, Fault> {
-    let (attempt, block, _) = sender.filing_parts();
+    let (attempt, block) = sender.filing_parts();
     let Some(attempt) = attempt else { return Err(ReadError::Gone.into()) };
     if !attempt.is_streaming() {
         attempt.read_envelope(block, scope)?;
@@ -94,6 +95,14 @@ fn file_on<W: Disk + Mailbox>(
         }
     }
     Ok(false)
+}
+
+/// Throws a message away: its recipients here are told, nothing else happens.
+pub fn discard<W: Disk>(sender: &mut Sender, scope: &mut Scope<'_, W>) -> Result<bool, Fault> {
+    let (attempt, block) = sender.filing_parts();
+    let Some(attempt) = attempt else { return Err(ReadError::Gone.into()) };
+    attempt.read_envelope(block, scope)?;
+    Ok(true)
 }
 
 /// Takes the CRs out of the first `count` bytes: what is stored holds none but before LF (LAW 6).

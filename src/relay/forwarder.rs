@@ -1,44 +1,29 @@
 //! What is due, and who sends it.
 //!
 //! One pass over the queue's index ([`Forwarder::schedule`]) finds what has become due or has
-//! expired, tells its lanes from the present config, and makes it `ready`; lanes with ready mail get
-//! sending slots, a slot takes one message after the other. Fresh mail takes the short way: its
+//! expired, tells its lanes from the present config, and makes it `ready`; lanes with ready mail
+//! get sending slots, a slot takes one message after the other. Fresh mail takes the short way: its
 //! receipt offers it to its lanes at once.
 //!
-//! After a start, a reload and a flush everything is due once. One destination holds at most half of
-//! the slots while another waits. What a destination's trouble means (decisions 5 to 7): connecting,
-//! greeting and login failures back the lane off and leave its mail ready; a refusal of one mail
-//! delays or ends that mail. Nothing temporary ever ends one before it expires (LAW 7).
+//! After a start, a reload and a flush everything is due once. One destination holds at most half
+//! of the slots while another waits. What a destination's trouble means (decisions 5 to 7):
+//! connecting, greeting and login failures back the lane off and leave its mail ready; a refusal of
+//! one mail delays or ends that mail. Nothing temporary ever ends one before it expires (LAW 7).
 
 use super::lane::Lane;
-use super::ledger::Ledger;
-use super::mailbox::{Mailbox, MailboxError};
+use super::mailbox::Mailbox;
 use super::network::{Addresses, NetError, ResolveError};
-use super::report::Desk;
 use super::route::{self, Destination, HOLD, LANES_MAX};
 use super::sender::{Progress, Sender, State, scope};
-use super::settle::{Settlement, next_due};
-use crate::base::ascii::Base62;
-use crate::base::buffer::Text;
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
-use crate::limits::{REMOTE_TEXT_BYTES_MAX, RESOLVE_TIMEOUT, TURN_BYTES_MAX};
 use crate::mail::address::Address;
-use crate::queue::block::State as MessageState;
 use crate::queue::disk::{Block, Disk, new_block};
-use crate::queue::envelope::Record;
-use crate::queue::message::Message;
-use crate::queue::reader::ReadError;
-use crate::queue::waiting::Waiting;
-use crate::queue::{NotDurable, Queue, Receipt, Ticket, all_recipients};
-use crate::smtp::client::Stage;
-use core::fmt::Write as _;
+use crate::queue::{Queue, Ticket};
 use core::net::SocketAddr;
 
-/// Messages whose envelope is read in one turn to find their lanes.
-const ROUTED_MAX: u32 = 32;
 /// A due time that only a flush, a reload or an attempt's end brings forward.
-const NEVER: u64 = u32::MAX as u64;
+pub(super) const NEVER: u64 = u32::MAX as u64;
 
 /// Something that the daemon must do for a sending slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,27 +64,27 @@ pub struct Counters {
 
 /// Recipients that are done once a report is durable.
 #[derive(Clone, Copy)]
-struct Reported {
-    ticket: Ticket,
-    failed: u128,
+pub(super) struct Reported {
+    pub(super) ticket: Ticket,
+    pub(super) failed: u128,
 }
 
 /// See the module's head.
 pub struct Forwarder {
-    lanes: Vec<Lane>,
-    senders: Vec<Sender>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) senders: Vec<Sender>,
     requests: Vec<Option<Request>>,
     /// One a sending slot, and one more for messages that expire.
-    reported: Vec<Option<Reported>>,
-    writing: Box<Block>,
+    pub(super) reported: Vec<Option<Reported>>,
+    pub(super) writing: Box<Block>,
     /// For envelopes read outside of attempts.
-    reading: Box<Block>,
+    pub(super) reading: Box<Block>,
     /// Running time at which the index is to be looked through, and how far that is.
-    scan_at: u64,
-    scan_from: Option<u32>,
-    scan_next: u64,
-    owner_base: u32,
-    counters: Counters,
+    pub(super) scan_at: u64,
+    pub(super) scan_from: Option<u32>,
+    pub(super) scan_next: u64,
+    pub(super) owner_base: u32,
+    pub(super) counters: Counters,
     is_draining: bool,
 }
 
@@ -200,13 +185,16 @@ impl Forwarder {
     }
 
     /// A message has become durable: it may go at once.
-    pub fn fresh<W: Disk>(&mut self, ticket: Ticket, expire: u64, context: &mut Context<'_, W>) {
+    pub fn fresh<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) {
         let Some(waiting) = context.queue.waiting(ticket) else { return };
-        self.scan_at = self.scan_at.min(waiting.arrival + expire);
+        self.scan_by(waiting.arrival + context.config.expire.as_secs());
         if waiting.importing || waiting.held {
             return;
         }
         let needs = if waiting.needs == 0 { self.route(ticket, context) } else { waiting.needs };
+        if needs == 0 {
+            return;
+        }
         self.make_ready(ticket, needs, context.queue);
     }
 
@@ -219,45 +207,6 @@ impl Forwarder {
         }
     }
 
-    /// Reads the envelope to find the lanes of the recipients who are not done. An envelope that
-    /// cannot be read holds its message.
-    fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> u32 {
-        match self.read_route(ticket, context) {
-            Ok(needs) => needs,
-            Err(error) => {
-                hold_unread(context.queue, ticket, error, context.now.instant);
-                HOLD
-            }
-        }
-    }
-
-    fn read_route<W: Disk>(
-        &mut self,
-        ticket: Ticket,
-        context: &mut Context<'_, W>,
-    ) -> Result<u32, ReadError> {
-        let Context { config, queue, world, .. } = context;
-        let mut message = Message::open(queue, *world, ticket, &mut self.reading)?;
-        let mut needs = 0;
-        let mut number = 0u32;
-        loop {
-            match message.record(queue, *world, &mut self.reading)? {
-                None => return Ok(if needs == 0 { HOLD } else { needs }),
-                Some(Record::Recipient(text)) => {
-                    let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
-                    let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
-                    if !queue.is_done(ticket, bit) {
-                        let via = route::via(config, recipient);
-                        let found = |lane: &&Lane| route::leads_to(config, via, &lane.destination);
-                        needs |= self.lanes.iter().find(found).map_or(HOLD, Lane::bit);
-                    }
-                    number += 1;
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
     /// Looks through the index when something may have become due or expired; then starts senders.
     pub fn schedule<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
         self.scan(context);
@@ -266,97 +215,6 @@ impl Forwarder {
         }
         self.give_mail(context);
         self.start_senders(context);
-    }
-
-    fn scan<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
-        let run = context.queue.run(context.now.instant);
-        if self.scan_from.is_none() && run < self.scan_at {
-            return;
-        }
-        let mut from = self.scan_from.take().unwrap_or_else(|| {
-            self.scan_next = NEVER;
-            0
-        });
-        let mut routed = 0;
-        while let Some(waiting) = context.queue.next_waiting(from) {
-            if routed >= ROUTED_MAX || self.expiry_slot_is_taken() {
-                self.scan_from = Some(from);
-                return;
-            }
-            from = waiting.ticket.slot + 1;
-            routed += u32::from(self.consider(&waiting, run, context));
-        }
-        self.scan_at = self.scan_next;
-    }
-
-    /// One message of the scan; true if its envelope had to be read.
-    fn consider<W: Disk + Mailbox>(
-        &mut self,
-        waiting: &Waiting,
-        run: u64,
-        context: &mut Context<'_, W>,
-    ) -> bool {
-        if waiting.held || waiting.importing || !waiting.readable {
-            return false;
-        }
-        let ticket = waiting.ticket;
-        let expires = waiting.arrival + context.config.expire.as_secs();
-        let is_for_ever = waiting.needs == HOLD;
-        if run >= expires && !is_for_ever {
-            if !self.is_under_way(ticket) {
-                self.expire(ticket, context);
-            }
-            return true;
-        }
-        if !is_for_ever {
-            self.scan_next = self.scan_next.min(expires);
-        }
-        if waiting.due > run {
-            self.scan_next = self.scan_next.min(waiting.due);
-            return false;
-        }
-        let reads = waiting.needs == 0;
-        let needs = if reads { self.route(ticket, context) } else { waiting.needs };
-        context.queue.plan(ticket, needs, needs & !HOLD, NEVER);
-        for lane in &mut self.lanes {
-            if needs & lane.bit() != 0 {
-                lane.look();
-            }
-        }
-        reads
-    }
-
-    fn expiry_slot_is_taken(&self) -> bool {
-        self.reported.last().is_some_and(Option::is_some)
-    }
-
-    /// The time of `ticket` is up: everyone who has not got it gets no more tries.
-    fn expire<W: Disk + Mailbox>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) {
-        let Some(waiting) = context.queue.waiting(ticket) else { return };
-        let mut ledger = Ledger::default();
-        ledger.mine = all_recipients(waiting.recipients) & !waiting.done;
-        ledger.all_expired();
-        let lane = self.lanes.iter().find(|lane| waiting.needs & lane.bit() != 0);
-        let words = lane.map_or(Text::new(), |lane| lane.last_error);
-        let relay = lane.map_or("none", |lane| lane.destination.name());
-        let relay = Text::<128>::from(relay);
-        let mut reason = Text::<256>::new();
-        // A Text cuts what is too long, it never fails.
-        let _ = match words.is_empty() {
-            true => write!(reason, "delivery time expired"),
-            false => write!(reason, "delivery time expired; last: {}", words.as_str()),
-        };
-        let settlement = Settlement {
-            ticket,
-            ledger: &ledger,
-            relay: relay.as_str(),
-            remote: None,
-            reason: reason.as_str(),
-            expired: true,
-            success: "sent",
-        };
-        let slot = self.senders.len();
-        self.settle(&settlement, slot, None, context);
     }
 
     /// Idle connections get the next mail of their lane.
@@ -430,8 +288,7 @@ impl Forwarder {
         if let Err(error) = sender.begin(ticket, &mut scope) {
             sender.leave();
             lane.connections -= 1;
-            hold_unread(context.queue, ticket, error, context.now.instant);
-            return;
+            return self.unread(ticket, error, context);
         }
         self.proceed(slot, context);
     }
@@ -449,7 +306,7 @@ impl Forwarder {
         })
     }
 
-    fn is_under_way(&self, ticket: Ticket) -> bool {
+    pub(super) fn is_under_way(&self, ticket: Ticket) -> bool {
         let same = |attempt: &super::attempt::Attempt| attempt.ticket() == ticket;
         let sending = self.senders.iter().any(|s| s.attempt.as_ref().is_some_and(same));
         sending || self.reported.iter().flatten().any(|reported| reported.ticket == ticket)
@@ -497,12 +354,11 @@ impl Forwarder {
     }
 
     /// A name has been looked up.
-    pub fn resolved(
+    pub fn resolved<W>(
         &mut self,
         ticket: u32,
         answer: Result<Addresses, ResolveError>,
-        config: &Config,
-        now: Instant,
+        context: &mut Context<'_, W>,
     ) {
         let slot = (ticket & 0xffff) as usize;
         let Some(sender) = self.senders.get_mut(slot) else { return };
@@ -513,9 +369,9 @@ impl Forwarder {
         match answer {
             Ok(addresses) => {
                 sender.addresses = addresses;
-                self.try_next_address(slot, "has no address", config, now);
+                self.try_next_address(slot, "has no address", context);
             }
-            Err(error) => self.lane_failed(slot, error.text(), config, now),
+            Err(error) => self.lane_failed(slot, error.text(), context),
         }
     }
 
@@ -527,35 +383,47 @@ impl Forwarder {
     }
 
     /// The connection could not be made.
-    pub fn connect_failed(&mut self, slot: usize, error: NetError, config: &Config, now: Instant) {
+    pub fn connect_failed<W>(
+        &mut self,
+        slot: usize,
+        error: NetError,
+        context: &mut Context<'_, W>,
+    ) {
         self.close(slot);
-        self.try_next_address(slot, error.text(), config, now);
+        self.try_next_address(slot, error.text(), context);
     }
 
-    fn try_next_address(&mut self, slot: usize, why: &str, config: &Config, now: Instant) {
+    pub(super) fn try_next_address<W>(
+        &mut self,
+        slot: usize,
+        why: &str,
+        context: &mut Context<'_, W>,
+    ) {
         let port = self.host(slot).map_or(25, |(_, port)| port);
         let Some(sender) = self.senders.get_mut(slot) else { return };
         let Some(address) = sender.addresses.get(sender.tried) else {
-            return self.lane_failed(slot, why, config, now);
+            return self.lane_failed(slot, why, context);
         };
         sender.tried += 1;
         sender.state = State::AwaitConnection;
-        sender.connect_deadline = Some(now + config.connect_timeout);
+        sender.connect_deadline = Some(context.now.instant + context.config.connect_timeout);
         if let Some(request) = self.requests.get_mut(slot) {
             *request = Some(Request::Connect(SocketAddr::new(address, port)));
         }
     }
 
     /// Asks the daemon to close the slot's socket.
-    fn close(&mut self, slot: usize) {
+    pub(super) fn close(&mut self, slot: usize) {
         if let Some(request) = self.requests.get_mut(slot) {
             *request = Some(Request::Close);
         }
     }
 
-    fn lane_failed(&mut self, slot: usize, why: &str, config: &Config, now: Instant) {
+    pub(super) fn lane_failed<W>(&mut self, slot: usize, why: &str, context: &mut Context<'_, W>) {
+        let now = context.now.instant;
         let Some(lane) = self.lane_of_slot(slot) else { return };
-        lane.failed(why, &config.retry, now);
+        let scatter = context.queue.seal().scatter(lane.number.into(), now.as_millis());
+        lane.failed(why, &context.config.retry, scatter, now);
         let wait = lane.until.map_or(0, |until| until.since(now).as_secs());
         let name = lane.destination.name();
         if let Destination::Relay { host, port, .. } = &lane.destination {
@@ -566,7 +434,7 @@ impl Forwarder {
         self.release(slot);
     }
 
-    fn release(&mut self, slot: usize) {
+    pub(super) fn release(&mut self, slot: usize) {
         if let Some(lane) = self.lane_of_slot(slot) {
             lane.connections = lane.connections.saturating_sub(1);
         }
@@ -575,7 +443,7 @@ impl Forwarder {
         }
     }
 
-    fn lane_of_slot(&mut self, slot: usize) -> Option<&mut Lane> {
+    pub(super) fn lane_of_slot(&mut self, slot: usize) -> Option<&mut Lane> {
         let number = self.senders.get(slot)?.lane;
         self.lanes.get_mut(usize::from(number))
     }
@@ -590,7 +458,7 @@ impl Forwarder {
                 State::AwaitAddress => return,
                 State::AwaitConnection => {
                     if sender.connect_deadline.is_some_and(|deadline| now >= deadline) {
-                        self.connect_failed(slot, NetError::TimedOut, context.config, now);
+                        self.connect_failed(slot, NetError::TimedOut, context);
                     }
                     return;
                 }
@@ -625,7 +493,7 @@ impl Forwarder {
                     return self.lost(slot, under_way, stage, why.as_str(), context);
                 }
                 Progress::Unread(ticket, error) => {
-                    hold_unread(context.queue, ticket, error, now);
+                    self.unread(ticket, error, context);
                     self.close(slot);
                     return self.release(slot);
                 }
@@ -648,192 +516,7 @@ impl Forwarder {
         let Context { config, queue, world, now } = context;
         let mut scope = scope(config, queue, *world, *now, &lane.destination);
         if let Err(error) = sender.begin(ticket, &mut scope) {
-            hold_unread(context.queue, ticket, error, context.now.instant);
-        }
-    }
-
-    /// The connection is gone (decisions 6).
-    fn lost<W: Disk + Mailbox>(
-        &mut self,
-        slot: usize,
-        under_way: Option<(Ledger, Ticket)>,
-        stage: Stage,
-        why: &str,
-        context: &mut Context<'_, W>,
-    ) {
-        let now = context.now.instant;
-        if let Some((ledger, ticket)) = under_way {
-            self.over(slot, ticket, &ledger, why, context);
-        }
-        self.close(slot);
-        match stage {
-            // Nothing was begun: the next address, if there is one, may do better.
-            Stage::BeforeMail => self.try_next_address(slot, why, context.config, now),
-            // The peer may have the mail or not: nobody else is asked now.
-            Stage::Final => self.release(slot),
-            Stage::Envelope | Stage::Data => self.lane_failed(slot, why, context.config, now),
-        }
-    }
-
-    /// An attempt has ended.
-    fn over<W: Disk + Mailbox>(
-        &mut self,
-        slot: usize,
-        ticket: Ticket,
-        ledger: &Ledger,
-        why: &str,
-        context: &mut Context<'_, W>,
-    ) {
-        let Some(lane) = self.lane_of_slot(slot) else { return };
-        let bit = lane.bit();
-        let name = Text::<128>::from(lane.destination.name());
-        let mut remote = Text::<128>::new();
-        if let Destination::Relay { host, port, .. } = &lane.destination {
-            // A Text cuts what is too long, it never fails.
-            let _ = write!(remote, "{host}:{port}");
-        }
-        let is_next_hop = !remote.is_empty();
-        let success = if lane.destination == Destination::Discard { "discarded" } else { "sent" };
-        if ledger.delivered != 0 {
-            lane.succeeded(context.now.unix);
-        } else if !why.is_empty() {
-            lane.last_error = Text::from(why);
-        }
-        let relay = if is_next_hop { remote.as_str() } else { name.as_str() };
-        let host = remote.as_str().rsplit_once(':').map(|(host, _)| host);
-        let settlement = Settlement {
-            ticket,
-            ledger,
-            relay,
-            remote: host,
-            reason: why,
-            expired: false,
-            success,
-        };
-        self.settle(&settlement, slot, Some(bit), context);
-    }
-
-    /// `bit`: the lane; none when the message has expired.
-    fn settle<W: Disk + Mailbox>(
-        &mut self,
-        settlement: &Settlement<'_>,
-        slot: usize,
-        bit: Option<u32>,
-        context: &mut Context<'_, W>,
-    ) {
-        let Settlement { ticket, ledger, .. } = *settlement;
-        let Context { config, queue, world, now } = context;
-        self.counters.delivered += u64::from(ledger.delivered.count_ones());
-        self.counters.failed += u64::from(ledger.failed.count_ones());
-        let mut desk = Desk {
-            config,
-            queue,
-            disk: *world,
-            now: *now,
-            reading: &mut self.reading,
-            writing: &mut self.writing,
-        };
-        let open = match desk.settle(settlement, self.owner_base + slot as u32) {
-            Ok(open) => open,
-            Err(error) => return hold_unread(context.queue, ticket, error, now.instant),
-        };
-        if let Some((failed, _)) = open.reported
-            && let Some(place) = self.reported.get_mut(slot)
-        {
-            *place = Some(Reported { ticket, failed });
-        }
-        let Some(waiting) = context.queue.waiting(ticket) else { return };
-        let mut needs = waiting.needs;
-        let mut ready = waiting.ready;
-        let mut due = waiting.due;
-        if let Some(bit) = bit {
-            ready &= !bit;
-            if !open.deferred {
-                needs &= !bit;
-            }
-        }
-        if open.deferred {
-            self.counters.deferred += 1;
-            due = next_due(context.queue, ticket, &config.retry, now.instant);
-            self.scan_at = self.scan_at.min(due);
-            self.scan_next = self.scan_next.min(due);
-        }
-        if needs == 0 && waiting.done != all_recipients(waiting.recipients) {
-            // The config has changed since it was planned: its lanes are found anew when due.
-            due = if due == NEVER {
-                next_due(context.queue, ticket, &config.retry, now.instant)
-            } else {
-                due
-            };
-            self.scan_at = self.scan_at.min(due);
-            self.scan_next = self.scan_next.min(due);
-        }
-        context.queue.plan(ticket, needs, ready, due);
-    }
-
-    /// Writes on into a Maildir, or throws away.
-    fn file<W: Disk + Mailbox>(&mut self, slot: usize, context: &mut Context<'_, W>) {
-        let Some(sender) = self.senders.get_mut(slot) else { return };
-        let Some(lane) = self.lanes.get(usize::from(sender.lane)) else { return };
-        let Context { config, queue, world, now } = context;
-        let filed = match &lane.destination {
-            Destination::Maildir(path) => {
-                let mut scope = scope(config, queue, *world, *now, &lane.destination);
-                super::filing::file(slot as u16, sender, path, TURN_BYTES_MAX, &mut scope)
-            }
-            _ => {
-                let (attempt, block, _) = sender.filing_parts();
-                let Some(attempt) = attempt else { return };
-                let mut scope = scope(config, queue, *world, *now, &lane.destination);
-                attempt
-                    .read_envelope(block, &mut scope)
-                    .map(|()| true)
-                    .map_err(super::filing::Fault::Message)
-            }
-        };
-        let instant = now.instant;
-        match filed {
-            Ok(false) => {}
-            Ok(true) => {
-                let Some(attempt) = sender.attempt.take() else { return };
-                let ticket = attempt.ticket();
-                let mut ledger = attempt.ledger;
-                ledger.all_delivered();
-                self.over(slot, ticket, &ledger, "filed", context);
-                self.release(slot);
-            }
-            Err(super::filing::Fault::Message(error)) => {
-                if let Some(attempt) = sender.attempt.take() {
-                    hold_unread(context.queue, attempt.ticket(), error, instant);
-                }
-                self.release(slot);
-            }
-            Err(super::filing::Fault::Mailbox(error)) => {
-                // The mail stays ready; the mailbox is tried again when its lane is.
-                sender.attempt = None;
-                self.lane_failed(slot, mailbox_text(error), config, instant);
-            }
-        }
-    }
-
-    /// The verdict on a report.
-    pub fn committed<W: Disk>(
-        &mut self,
-        owner: u32,
-        verdict: Result<Receipt, NotDurable>,
-        context: &mut Context<'_, W>,
-    ) {
-        let slot = owner.saturating_sub(self.owner_base) as usize;
-        let Some(reported) = self.reported.get_mut(slot).and_then(Option::take) else { return };
-        let now = context.now.instant;
-        match verdict {
-            Ok(receipt) => {
-                context.queue.mark_done(reported.ticket, reported.failed, now);
-                let expire = context.config.expire.as_secs();
-                self.fresh(receipt.ticket(), expire, context);
-            }
-            // They fail again at the next attempt, and are reported then.
-            Err(NotDurable) => self.retry(context.queue, reported.ticket),
+            self.unread(ticket, error, context);
         }
     }
 
@@ -868,35 +551,3 @@ fn is_in_config(config: &Config, destination: &Destination) -> bool {
     let mut vias = config.routes.iter().map(|route| &route.via).chain([&config.via]);
     vias.any(|via| route::leads_to(config, via, destination))
 }
-
-fn mailbox_text(error: MailboxError) -> &'static str {
-    match error {
-        MailboxError::Full => "no room in the mailbox",
-        MailboxError::Denied => "the mailbox cannot be written: look at owner and mode",
-        MailboxError::Io => "the mailbox's disk fails",
-    }
-}
-
-/// A message that cannot be read is held and reported; one that is gone is nobody's concern, and a
-/// disk that failed once is asked again when the message is next due.
-fn hold_unread(queue: &mut Queue, ticket: Ticket, error: ReadError, now: Instant) {
-    let id = Base62(ticket.seq);
-    match error {
-        ReadError::Gone => {}
-        ReadError::Damaged => {
-            log::error!("{id}: damaged in the queue; held");
-            queue.mark_damaged(ticket, now);
-        }
-        ReadError::Unreadable => {
-            log::error!("{id}: its envelope is of a later version or no envelope; held");
-            queue.set_flag(ticket, MessageState::HELD, true, now);
-        }
-        ReadError::Disk => {
-            log::error!("{id}: the disk fails to read it; tried again later");
-            let due = queue.run(now) + 60;
-            queue.plan(ticket, 0, 0, due);
-        }
-    }
-}
-
-const _: () = assert!(RESOLVE_TIMEOUT.as_secs() < 60 && REMOTE_TEXT_BYTES_MAX < 256);

@@ -1,9 +1,9 @@
 //! One destination: the mail that may go there now, its connections, its back-off.
 //!
-//! A lane does not own its mail. `ready` bits in the queue say what may go; the lane has a short ring
-//! of the freshest, and a cursor that walks the queue when there is more. A lane that failed waits
-//! (the steps of `retry`, by how often it failed in a row), then one connection probes it; new mail
-//! does not go round that (decisions 5).
+//! A lane does not own its mail. `ready` bits in the queue say what may go; the lane has a short
+//! ring of the freshest, and a cursor that walks the queue when there is more. A lane that failed
+//! waits (the steps of `retry`, by how often it failed in a row), then one connection probes it;
+//! new mail does not go round that (decisions 5).
 
 use super::route::Destination;
 use crate::base::buffer::Text;
@@ -135,13 +135,16 @@ impl Lane {
         None
     }
 
-    /// The destination did not serve us.
-    pub fn failed(&mut self, why: &str, retry: &[Duration], now: Instant) {
+    /// The destination did not serve us. `scatter` is a number nobody else has: the wait is made
+    /// longer by up to an eighth (threats 16).
+    pub fn failed(&mut self, why: &str, retry: &[Duration], scatter: u64, now: Instant) {
         self.last_error = Text::from(why);
         let step = retry.get(self.failures as usize).or(retry.last()).copied();
         let step = step.unwrap_or(Duration::from_secs(60));
+        let millis = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_millis(scatter % (millis / 8 + 1));
         self.failures = self.failures.saturating_add(1);
-        self.until = Some(now + step);
+        self.until = Some(now + step + jitter);
         // What was offered stays ready in the queue.
         self.look();
     }

@@ -18,7 +18,7 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Copy)]
-struct Note {
+pub(super) struct Note {
     recipient: u8,
     reply: RemoteReply,
 }
@@ -30,8 +30,8 @@ pub struct Ledger {
     pub mine: u128,
     /// Of those, the ones that were named to the next hop, in order of their numbers.
     pub asked: u128,
-    answered: u128,
-    accepted: u128,
+    pub(super) answered: u128,
+    pub(super) accepted: u128,
     /// The recipient under whose number the address of the key `to` was named, and those whose
     /// mail goes with it.
     pub shared: Option<u8>,
@@ -39,8 +39,19 @@ pub struct Ledger {
     pub twins: u128,
     pub(super) delivered: u128,
     pub(super) failed: u128,
-    notes: [Option<Note>; NOTES_MAX],
-    last: Option<RemoteReply>,
+    pub(super) notes: [Option<Note>; NOTES_MAX],
+    pub(super) last: Option<RemoteReply>,
+    /// The next hop does not know us, or not any more: that is the lane's trouble, not the mail's.
+    pub(super) login_trouble: Option<RemoteReply>,
+}
+
+/// Decisions 6: replies that say that we are not logged in, or may not be. They come as 5xx, and
+/// would end every mail in the queue the day a password changes (LAW 7).
+fn is_login_trouble(reply: &RemoteReply) -> bool {
+    let by_status = reply.status.is_some_and(|status| {
+        (status.class, status.subject) == (5, 7) && matches!(status.detail, 8 | 9 | 11 | 14)
+    });
+    matches!(reply.code, 530 | 534 | 535 | 538) || by_status
 }
 
 impl Ledger {
@@ -58,6 +69,7 @@ impl Ledger {
         }
         match reply.class() {
             2 => self.accepted |= bits,
+            5 if is_login_trouble(&reply) => self.login_trouble = Some(reply),
             5 if reply.code != 552 => {
                 self.failed |= bits;
                 self.note(number, reply);
@@ -69,7 +81,9 @@ impl Ledger {
     /// MAIL was refused: that concerns everyone.
     pub fn sender_refused(&mut self, reply: RemoteReply) {
         self.last = Some(reply);
-        if reply.class() == 5 {
+        if is_login_trouble(&reply) {
+            self.login_trouble = Some(reply);
+        } else if reply.class() == 5 {
             self.failed = self.mine;
         }
     }
@@ -80,6 +94,7 @@ impl Ledger {
         self.last = Some(reply);
         match reply.class() {
             2 => self.delivered |= self.accepted,
+            5 if is_login_trouble(&reply) => self.login_trouble = Some(reply),
             5 => self.failed |= self.accepted,
             _ => {}
         }
@@ -151,6 +166,18 @@ mod tests {
         assert_eq!(ledger.reply(1).unwrap().code, 550);
         assert_eq!(ledger.reply(2).unwrap().code, 250);
         assert_eq!(ledger.deferred(), 0b01000);
+    }
+
+    #[test]
+    fn login_trouble_is_not_the_mail_s() {
+        let mut ledger = Ledger { mine: 1, asked: 1, ..Ledger::default() };
+        ledger.sender_refused(reply(530));
+        assert_eq!(ledger.outcome(0), Some(Outcome::Deferred));
+        assert!(ledger.login_trouble.is_some());
+        let status = crate::smtp::reply::Status { class: 5, subject: 7, detail: 8 };
+        let mut ledger = Ledger { mine: 1, asked: 1, ..Ledger::default() };
+        ledger.recipient_answered(RemoteReply { status: Some(status), ..reply(554) });
+        assert_eq!(ledger.outcome(0), Some(Outcome::Deferred));
     }
 
     #[test]

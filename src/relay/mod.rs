@@ -7,19 +7,21 @@
 //! - `settle` what an attempt means for its message: marks, next try, report, log
 //! - `report` the report itself, written into the queue
 //! - `filing` into a Maildir
-//! - `forwarder` all of it: what is due, who sends it
+//! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
 //! - `network`, `mailbox` what is needed of the world
 //!
 //! Pure. The daemon moves bytes between sockets and senders, and carries out
 //! [`forwarder::Request`]s. Meets `intake` only in the queue.
 
 pub mod attempt;
+mod conclude;
 pub mod filing;
 pub mod forwarder;
 pub mod lane;
 pub mod ledger;
 pub mod mailbox;
 pub mod network;
+mod plan;
 pub mod report;
 pub mod route;
 pub mod sender;

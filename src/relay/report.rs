@@ -33,7 +33,7 @@ const RETURNED_BYTES_MAX: usize = 2048;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Written {
     /// It is on the batch: when it is durable the failed recipients are done.
-    Waiting(Ticket),
+    Waiting,
     /// Nobody is to have one: they are done now.
     None,
 }
@@ -122,14 +122,8 @@ impl<D: Disk> Desk<'_, D> {
         let arrival = self.now.unix.seconds;
         let summary = Summary { flags, arrival, needs: 0 };
         let now = self.now.instant;
-        Ok(Written::Waiting(self.queue.finish(
-            self.disk,
-            draft,
-            self.writing,
-            owner,
-            summary,
-            now,
-        )?))
+        self.queue.finish(self.disk, draft, self.writing, owner, summary, now)?;
+        Ok(Written::Waiting)
     }
 
     fn open(&mut self, ticket: Ticket) -> Result<Message, ReadError> {

@@ -1,9 +1,10 @@
-//! Which lane a recipient needs, decided anew at each attempt from the present config, never stored.
+//! Which lane a recipient needs, decided anew at each attempt from the present config, never
+//! stored.
 //!
-//! A lane is a destination: a relay, a Maildir, or nowhere. There are at most [`LANES_MAX`] of them,
-//! numbered, so that a set of lanes is a 32-bit word; bit [`HOLD`] stands for mail that is to stay.
-//! A lane keeps its number across reloads as long as its destination is in the config or somebody
-//! is still sending to it.
+//! A lane is a destination: a relay, a Maildir, or nowhere. There are at most [`LANES_MAX`] of
+//! them, numbered, so that a set of lanes is a 32-bit word; bit [`HOLD`] stands for mail that is to
+//! stay. A lane keeps its number across reloads as long as its destination is in the config or
+//! somebody is still sending to it.
 
 use crate::base::buffer::Text;
 use crate::config::{Config, Via};

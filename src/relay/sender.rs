@@ -1,8 +1,9 @@
-//! One sending slot: a connection to a next hop, the client machine on it, and the attempt under way.
+//! One sending slot: a connection to a next hop, the client machine on it, and the attempt under
+//! way.
 //!
 //! The same five functions as a session has: [`Sender::input_mut`], [`Sender::received`],
-//! [`Sender::output`], [`Sender::sent`], [`Sender::wants_read`]. [`Sender::proceed`] steps machine and
-//! attempt and tells what came of it; what that means for lane and message is the forwarder's.
+//! [`Sender::output`], [`Sender::sent`], [`Sender::wants_read`]. [`Sender::proceed`] steps machine
+//! and attempt and tells what came of it; what that means for lane and message is the forwarder's.
 //! The slot's buffers are taken once and live through all its connections.
 
 use super::attempt::{Attempt, Scope};
@@ -114,11 +115,16 @@ impl Sender {
         self.is_leaving = false;
     }
 
+    /// Room for what may have come with the connection, forgetting what an earlier one left.
+    pub fn connecting_mut(&mut self) -> &mut [u8] {
+        self.input.clear();
+        self.input.writable()
+    }
+
     /// The connection stands.
     pub fn connected(&mut self, config: &Config, now: Instant) {
         self.state = State::Talking;
         self.connect_deadline = None;
-        self.input.clear();
         self.output.clear();
         self.is_closed = false;
         self.client = Client::new();
@@ -311,9 +317,9 @@ impl Sender {
         }
     }
 
-    /// For the one that files into a Maildir: the attempt, its block, a buffer to stage bytes in.
-    pub fn filing_parts(&mut self) -> (Option<&mut Attempt>, &mut Block, &mut Buffer) {
-        (self.attempt.as_mut(), &mut self.block, &mut self.output)
+    /// For the one that files into a Maildir: the attempt, and the block it reads with.
+    pub fn filing_parts(&mut self) -> (Option<&mut Attempt>, &mut Block) {
+        (self.attempt.as_mut(), &mut self.block)
     }
 }
 

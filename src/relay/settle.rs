@@ -37,44 +37,45 @@ pub struct Settlement<'a> {
 /// What is still open after settling.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
-    /// Recipients who are done when the report is durable, and the report.
-    pub reported: Option<(u128, Ticket)>,
+    /// A report is on the batch: those who failed are done when it is durable (I7).
+    pub is_reported: bool,
     /// Some recipients need another attempt.
-    pub deferred: bool,
+    pub is_deferred: bool,
 }
 
 impl<D: Disk> Desk<'_, D> {
-    /// Settles an attempt. On a read error nothing has been marked.
+    /// Settles an attempt. What was delivered is marked whatever else goes wrong.
     pub fn settle(&mut self, settlement: &Settlement<'_>, owner: u32) -> Result<Open, ReadError> {
         let Settlement { ticket, ledger, .. } = *settlement;
-        self.log(settlement)?;
+        let logged = self.log(settlement);
         let now = self.now.instant;
-        let mut done = ledger.delivered;
-        let mut open = Open { reported: None, deferred: ledger.deferred() != 0 };
-        if ledger.failed != 0 {
-            let failure = Failure {
-                ticket,
-                ledger,
-                remote: settlement.remote,
-                expired: settlement.expired,
-                last_words: settlement.reason,
-            };
-            match self.write(&failure, owner) {
-                Ok(Written::Waiting(report)) => open.reported = Some((ledger.failed, report)),
-                Ok(Written::None) => {
-                    done |= ledger.failed;
-                    log::info!("{}: no report is due; dropped", Base62(ticket.seq));
-                }
-                Err(Unwritten::Queue(error)) => {
-                    open.deferred = true;
-                    let id = Base62(ticket.seq);
-                    log::warn!("{id}: no room for a report ({error:?}); kept until there is");
-                }
-                Err(Unwritten::Read(error)) => return Err(error),
-            }
+        if ledger.delivered != 0 {
+            self.queue.mark_done(ticket, ledger.delivered, now);
         }
-        if done != 0 {
-            self.queue.mark_done(ticket, done, now);
+        logged?;
+        let mut open = Open { is_reported: false, is_deferred: ledger.deferred() != 0 };
+        if ledger.failed == 0 {
+            return Ok(open);
+        }
+        let failure = Failure {
+            ticket,
+            ledger,
+            remote: settlement.remote,
+            expired: settlement.expired,
+            last_words: settlement.reason,
+        };
+        match self.write(&failure, owner) {
+            Ok(Written::Waiting) => open.is_reported = true,
+            Ok(Written::None) => {
+                self.queue.mark_done(ticket, ledger.failed, now);
+                log::info!("{}: no report is due; dropped", Base62(ticket.seq));
+            }
+            Err(Unwritten::Queue(error)) => {
+                open.is_deferred = true;
+                let id = Base62(ticket.seq);
+                log::warn!("{id}: no room for a report ({error:?}); kept until there is");
+            }
+            Err(Unwritten::Read(error)) => return Err(error),
         }
         Ok(open)
     }

@@ -1,0 +1,227 @@
+//! How attempts end, and what that does to lanes, slots and plans (decisions 5 to 7).
+
+use super::filing;
+use super::forwarder::{Context, Forwarder, Reported};
+use super::ledger::Ledger;
+use super::mailbox::{Mailbox, MailboxError};
+use super::report::Desk;
+use super::route::Destination;
+use super::sender::scope;
+use super::settle::{Settlement, next_due};
+use crate::base::ascii::Base62;
+use crate::base::buffer::Text;
+use crate::limits::TURN_BYTES_MAX;
+use crate::queue::block::State as MessageState;
+use crate::queue::disk::Disk;
+use crate::queue::reader::ReadError;
+use crate::queue::{NotDurable, Receipt, Ticket, all_recipients};
+use crate::smtp::client::Stage;
+use core::fmt::Write as _;
+
+/// How long a message that the disk did not give back is left alone, seconds of running.
+const DISK_PAUSE: u64 = 60;
+
+impl Forwarder {
+    /// The connection is gone (decisions 6).
+    pub(super) fn lost<W: Disk + Mailbox>(
+        &mut self,
+        slot: usize,
+        under_way: Option<(Ledger, Ticket)>,
+        stage: Stage,
+        why: &str,
+        context: &mut Context<'_, W>,
+    ) {
+        if let Some((ledger, ticket)) = under_way {
+            self.over(slot, ticket, &ledger, why, context);
+        }
+        self.close(slot);
+        match stage {
+            // Nothing was begun: the next address, if there is one, may do better.
+            Stage::BeforeMail => self.try_next_address(slot, why, context),
+            // The peer may have the mail or not: nobody else is asked now.
+            Stage::Final => self.release(slot),
+            Stage::Envelope | Stage::Data => self.lane_failed(slot, why, context),
+        }
+    }
+
+    /// An attempt has ended: by replies, or for the reason `why`.
+    pub(super) fn over<W: Disk + Mailbox>(
+        &mut self,
+        slot: usize,
+        ticket: Ticket,
+        ledger: &Ledger,
+        why: &str,
+        context: &mut Context<'_, W>,
+    ) {
+        let Some(lane) = self.lane_of_slot(slot) else { return };
+        let bit = lane.bit();
+        let mut relay = Text::<256>::from(lane.destination.name());
+        let mut host = Text::<256>::new();
+        let mut success = "sent";
+        match &lane.destination {
+            Destination::Relay { host: name, port, .. } => {
+                relay.clear();
+                // A Text cuts what is too long, it never fails.
+                let _ = write!(relay, "{name}:{port}");
+                let _ = host.write_str(name);
+            }
+            Destination::Maildir(_) => {}
+            Destination::Discard => success = "discarded",
+        }
+        if ledger.delivered != 0 {
+            lane.succeeded(context.now.unix);
+        } else if !why.is_empty() {
+            lane.last_error = Text::from(why);
+        }
+        let settlement = Settlement {
+            ticket,
+            ledger,
+            relay: relay.as_str(),
+            remote: (!host.is_empty()).then_some(host.as_str()),
+            reason: why,
+            expired: false,
+            success,
+        };
+        self.settle(&settlement, slot, Some(bit), context);
+    }
+
+    /// Marks, reports and plans. `bit` is the attempt's lane; none when the message has expired.
+    pub(super) fn settle<W: Disk + Mailbox>(
+        &mut self,
+        settlement: &Settlement<'_>,
+        slot: usize,
+        bit: Option<u32>,
+        context: &mut Context<'_, W>,
+    ) {
+        let Settlement { ticket, ledger, .. } = *settlement;
+        let Context { config, queue, world, now } = context;
+        self.counters.delivered += u64::from(ledger.delivered.count_ones());
+        self.counters.failed += u64::from(ledger.failed.count_ones());
+        let owner = self.owner_base + slot as u32;
+        let (reading, writing) = (&mut self.reading, &mut self.writing);
+        let mut desk = Desk { config, queue, disk: *world, now: *now, reading, writing };
+        let open = match desk.settle(settlement, owner) {
+            Ok(open) => open,
+            Err(error) => return self.unread(ticket, error, context),
+        };
+        if open.is_reported
+            && let Some(place) = self.reported.get_mut(slot)
+        {
+            *place = Some(Reported { ticket, failed: ledger.failed });
+        }
+        let Some(waiting) = queue.waiting(ticket) else { return };
+        let mut needs = waiting.needs;
+        let mut due = waiting.due;
+        if let Some(bit) = bit.filter(|_| !open.is_deferred) {
+            needs &= !bit;
+        }
+        let is_left = needs == 0 && waiting.done != all_recipients(waiting.recipients);
+        if open.is_deferred || (is_left && !open.is_reported) {
+            // Deferred; or the config has changed since it was planned, and its lanes are to be
+            // found anew.
+            self.counters.deferred += u64::from(open.is_deferred);
+            due = due.min(next_due(queue, ticket, &config.retry, now.instant));
+        }
+        let ready = waiting.ready & !bit.unwrap_or(u32::MAX);
+        queue.plan(ticket, needs, ready, due);
+        self.scan_by(due);
+        if let Some(reply) = ledger.login_trouble {
+            let mut words = Text::<256>::new();
+            // A Text cuts what is too long, it never fails.
+            let _ = write!(words, "does not let us in: {reply}");
+            self.close(slot);
+            self.lane_failed(slot, words.as_str(), context);
+        }
+    }
+
+    /// Writes on into a Maildir, or throws away.
+    pub(super) fn file<W: Disk + Mailbox>(&mut self, slot: usize, context: &mut Context<'_, W>) {
+        let Some(sender) = self.senders.get_mut(slot) else { return };
+        let Some(lane) = self.lanes.get(usize::from(sender.lane)) else { return };
+        let Context { config, queue, world, now } = context;
+        let mut scope = scope(config, queue, *world, *now, &lane.destination);
+        let filed = match &lane.destination {
+            Destination::Maildir(path) => {
+                filing::file(slot as u16, sender, path, TURN_BYTES_MAX, &mut scope)
+            }
+            _ => filing::discard(sender, &mut scope),
+        };
+        if let Ok(false) = filed {
+            return;
+        }
+        let Some(attempt) = sender.attempt.take() else { return self.release(slot) };
+        let ticket = attempt.ticket();
+        match filed {
+            Ok(_) => {
+                let mut ledger = attempt.ledger;
+                ledger.all_delivered();
+                self.over(slot, ticket, &ledger, "filed", context);
+                self.release(slot);
+            }
+            Err(filing::Fault::Message(error)) => {
+                self.unread(ticket, error, context);
+                self.release(slot);
+            }
+            // The mail stays ready; the mailbox is tried again when its lane is.
+            Err(filing::Fault::Mailbox(error)) => {
+                self.lane_failed(slot, mailbox_text(error), context);
+            }
+        }
+    }
+
+    /// The verdict on a report.
+    pub fn committed<W: Disk>(
+        &mut self,
+        owner: u32,
+        verdict: Result<Receipt, NotDurable>,
+        context: &mut Context<'_, W>,
+    ) {
+        let slot = owner.saturating_sub(self.owner_base) as usize;
+        let Some(reported) = self.reported.get_mut(slot).and_then(Option::take) else { return };
+        match verdict {
+            Ok(receipt) => {
+                context.queue.mark_done(reported.ticket, reported.failed, context.now.instant);
+                self.fresh(receipt.ticket(), context);
+            }
+            // They fail again at the next attempt, and are reported then.
+            Err(NotDurable) => self.retry(context.queue, reported.ticket),
+        }
+    }
+
+    /// A message that cannot be read is held and reported; one that is gone is nobody's concern,
+    /// and a disk that failed once is asked again.
+    pub(super) fn unread<W>(
+        &mut self,
+        ticket: Ticket,
+        error: ReadError,
+        context: &mut Context<'_, W>,
+    ) {
+        let id = Base62(ticket.seq);
+        let now = context.now.instant;
+        match error {
+            ReadError::Gone => {}
+            ReadError::Damaged => {
+                log::error!("{id}: damaged in the queue; held");
+                context.queue.mark_damaged(ticket, now);
+            }
+            ReadError::Unreadable => {
+                log::error!("{id}: its envelope is of a later version or no envelope; held");
+                context.queue.set_flag(ticket, MessageState::HELD, true, now);
+            }
+            ReadError::Disk => {
+                log::error!("{id}: the disk fails to read it; tried again later");
+                let due = context.queue.run(now) + DISK_PAUSE;
+                context.queue.plan(ticket, 0, 0, due);
+                self.scan_by(due);
+            }
+        }
+    }
+}
+
+fn mailbox_text(error: MailboxError) -> &'static str {
+    match error {
+        MailboxError::Full => "no room in the mailbox",
+        MailboxError::Denied => "the mailbox cannot be written: look at owner and mode",
+        MailboxError::Io => "the mailbox's disk fails",
+    }
+}

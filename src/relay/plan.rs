@@ -1,0 +1,185 @@
+//! What is due: the pass over the queue's index.
+//!
+//! It finds messages that have become due or have expired, tells their lanes from the present
+//! config, and makes them `ready`. Envelopes are read only for messages whose lanes are not known:
+//! after a start, a reload, a flush. The pass is cut after so many of those and goes on in the
+//! next turn.
+
+use super::forwarder::{Context, Forwarder, NEVER};
+use super::lane::Lane;
+use super::ledger::Ledger;
+use super::mailbox::Mailbox;
+use super::route::{self, HOLD};
+use super::settle::Settlement;
+use crate::base::buffer::Text;
+use crate::mail::address::Address;
+use crate::queue::Ticket;
+use crate::queue::disk::Disk;
+use crate::queue::envelope::Record;
+use crate::queue::message::Message;
+use crate::queue::reader::ReadError;
+use crate::queue::waiting::Waiting;
+use core::fmt::Write as _;
+
+/// Messages whose envelope is read in one turn to find their lanes.
+const ROUTED_MAX: u32 = 32;
+
+/// Where the recipients of a message who are not done have to go.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    lanes: u32,
+    /// Those whose mail is not to stay in the queue.
+    moving: u128,
+}
+
+impl Forwarder {
+    /// The lanes of `ticket`'s recipients; an envelope that cannot be read holds its message.
+    pub(super) fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> u32 {
+        match self.read_needs(ticket, context) {
+            Ok(needs) => needs.lanes,
+            Err(error) => {
+                self.unread(ticket, error, context);
+                0
+            }
+        }
+    }
+
+    fn read_needs<W: Disk>(
+        &mut self,
+        ticket: Ticket,
+        context: &mut Context<'_, W>,
+    ) -> Result<Needs, ReadError> {
+        let Context { config, queue, world, .. } = context;
+        let mut message = Message::open(queue, *world, ticket, &mut self.reading)?;
+        let mut needs = Needs::default();
+        let mut number = 0u32;
+        while let Some(record) = message.record(queue, *world, &mut self.reading)? {
+            let Record::Recipient(text) = record else { continue };
+            let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
+            let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
+            number += 1;
+            if queue.is_done(ticket, bit) {
+                continue;
+            }
+            let via = route::via(config, recipient);
+            let found = |lane: &&Lane| route::leads_to(config, via, &lane.destination);
+            let lane = self.lanes.iter().find(found).map_or(HOLD, Lane::bit);
+            needs.lanes |= lane;
+            needs.moving |= if lane == HOLD { 0 } else { bit };
+        }
+        // Nobody left to serve, and not dead: the envelope and the header disagree.
+        if needs.lanes == 0 { Err(ReadError::Unreadable) } else { Ok(needs) }
+    }
+
+    /// Looks through the index if something may have become due or expired.
+    pub(super) fn scan<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
+        let run = context.queue.run(context.now.instant);
+        if self.scan_from.is_none() && run < self.scan_at {
+            return;
+        }
+        let mut from = self.scan_from.take().unwrap_or_else(|| {
+            self.scan_next = NEVER;
+            self.scan_at = NEVER;
+            0
+        });
+        let mut routed = 0;
+        while let Some(waiting) = context.queue.next_waiting(from) {
+            if routed >= ROUTED_MAX || self.expiry_slot_is_taken() {
+                self.scan_from = Some(from);
+                return;
+            }
+            from = waiting.ticket.slot + 1;
+            routed += u32::from(self.consider(&waiting, run, context));
+        }
+        // What was brought forward meanwhile counts too.
+        self.scan_at = self.scan_at.min(self.scan_next);
+    }
+
+    /// Brings the next pass forward.
+    pub(super) fn scan_by(&mut self, due: u64) {
+        self.scan_at = self.scan_at.min(due);
+    }
+
+    /// One message of the pass; true if its envelope had to be read.
+    fn consider<W: Disk + Mailbox>(
+        &mut self,
+        waiting: &Waiting,
+        run: u64,
+        context: &mut Context<'_, W>,
+    ) -> bool {
+        if waiting.held || waiting.importing || !waiting.readable {
+            return false;
+        }
+        let ticket = waiting.ticket;
+        let expires = waiting.arrival + context.config.expire.as_secs();
+        let has_expired = run >= expires;
+        if waiting.due > run && !(has_expired && waiting.needs != HOLD) {
+            if waiting.needs != HOLD {
+                self.scan_next = self.scan_next.min(expires);
+            }
+            self.scan_next = self.scan_next.min(waiting.due);
+            return false;
+        }
+        if self.is_under_way(ticket) {
+            // Its end plans it.
+            return false;
+        }
+        let reads = waiting.needs == 0;
+        let needs = if reads { self.route(ticket, context) } else { waiting.needs };
+        if needs == 0 {
+            return reads;
+        }
+        if has_expired && needs != HOLD {
+            self.expire(ticket, needs, context);
+            return true;
+        }
+        if needs != HOLD {
+            self.scan_next = self.scan_next.min(expires);
+        }
+        context.queue.plan(ticket, needs, needs & !HOLD, NEVER);
+        for lane in self.lanes.iter_mut().filter(|lane| needs & lane.bit() != 0) {
+            lane.look();
+        }
+        reads
+    }
+
+    fn expiry_slot_is_taken(&self) -> bool {
+        self.reported.last().is_some_and(Option::is_some)
+    }
+
+    /// The time of `ticket` is up: nobody who has not got it gets another try. Who is held by a
+    /// route stays held.
+    fn expire<W: Disk + Mailbox>(
+        &mut self,
+        ticket: Ticket,
+        lanes: u32,
+        context: &mut Context<'_, W>,
+    ) {
+        let needs = match self.read_needs(ticket, context) {
+            Ok(needs) => needs,
+            Err(error) => return self.unread(ticket, error, context),
+        };
+        let mut ledger = Ledger { mine: needs.moving, ..Ledger::default() };
+        ledger.all_expired();
+        let lane = self.lanes.iter().find(|lane| lanes & lane.bit() != 0);
+        let words = lane.map_or(Text::new(), |lane| lane.last_error);
+        let relay = Text::<128>::from(lane.map_or("none", |lane| lane.destination.name()));
+        let mut reason = Text::<256>::from("delivery time expired");
+        if !words.is_empty() {
+            // A Text cuts what is too long, it never fails.
+            let _ = write!(reason, "; last: {}", words.as_str());
+        }
+        let settlement = Settlement {
+            ticket,
+            ledger: &ledger,
+            relay: relay.as_str(),
+            remote: None,
+            reason: reason.as_str(),
+            expired: true,
+            success: "sent",
+        };
+        let slot = self.senders.len();
+        context.queue.plan(ticket, needs.lanes & HOLD, 0, NEVER);
+        self.settle(&settlement, slot, None, context);
+    }
+}
