@@ -14,7 +14,7 @@ use super::route::{self, Qualified, leads_to};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Now, UnixTime};
 use crate::config::Config;
-use crate::limits::RECIPIENTS_MAX;
+use crate::limits::{ADDRESS_BYTES_MAX, RECIPIENTS_MAX};
 use crate::mail::address::Address;
 use crate::mail::edit::Edit;
 use crate::mail::header::Traits;
@@ -57,12 +57,12 @@ pub struct Attempt {
     dots: DotWriter,
     client: Text<128>,
     /// For a mailbox: who it is from, and the first of its recipients there.
-    sender: Text<{ crate::limits::ADDRESS_BYTES_MAX }>,
+    sender: Text<ADDRESS_BYTES_MAX>,
     /// See `sender`.
-    recipient: Text<{ crate::limits::ADDRESS_BYTES_MAX }>,
+    recipient: Text<ADDRESS_BYTES_MAX>,
     additions: Text<ADDITIONS_BYTES_MAX>,
     /// A recipient that waits until it may be asked.
-    pending: Option<Text<{ crate::limits::ADDRESS_BYTES_MAX }>>,
+    pending: Option<Text<ADDRESS_BYTES_MAX>>,
 }
 
 /// What an attempt needs of its surroundings for the length of a call.
@@ -157,10 +157,9 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<bool, ReadError> {
-        let Scope { config, queue, disk, destination, now } = scope;
         let header = *self.message.header();
-        let ticket = self.message.ticket();
         loop {
+            let Scope { config, queue, disk, now, .. } = scope;
             let Some(record) = self.message.record(queue, *disk, block)? else {
                 return Ok(false);
             };
@@ -191,38 +190,48 @@ impl Attempt {
                 }
                 Record::Login(_) | Record::DropName(_) => {}
                 Record::Recipient(text) => {
-                    let number = self.number;
-                    self.number += 1;
-                    if usize::from(number) >= RECIPIENTS_MAX || number >= header.recipients {
-                        return Err(ReadError::Unreadable);
+                    let text = core::str::from_utf8(text).or(Err(ReadError::Unreadable))?;
+                    let text = Text::<ADDRESS_BYTES_MAX>::from(text);
+                    if self.concerns(text.as_str(), scope)? {
+                        return Ok(true);
                     }
-                    let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
-                    let bit = 1u128 << number;
-                    let is_done = queue.is_done(ticket, bit);
-                    if is_done || !leads_to(config, route::via(config, recipient), destination) {
-                        continue;
-                    }
-                    let replaced = route::replaced(config, recipient);
-                    let is_replaced = replaced.as_str() != recipient.as_str();
-                    self.ledger.mine |= bit;
-                    if is_replaced && self.ledger.shared.is_some() {
-                        self.ledger.twins |= bit;
-                        continue;
-                    }
-                    if is_replaced {
-                        self.ledger.shared = Some(number);
-                    }
-                    self.ledger.asked |= bit;
-                    let qualified = Qualified::new(replaced, &config.hostname);
-                    let address = qualified.address().ok_or(ReadError::Unreadable)?;
-                    if self.recipient.is_empty() {
-                        self.recipient = Text::from(address.as_str());
-                    }
-                    self.pending = Some(Text::from(address.as_str()));
-                    return Ok(true);
                 }
             }
         }
+    }
+
+    /// True if the next recipient, `text`, is one of ours who must be named: it is `pending` then.
+    fn concerns<D>(&mut self, text: &str, scope: &Scope<'_, D>) -> Result<bool, ReadError> {
+        let Scope { config, queue, destination, .. } = scope;
+        let number = self.number;
+        self.number += 1;
+        if usize::from(number) >= RECIPIENTS_MAX || number >= self.message.header().recipients {
+            return Err(ReadError::Unreadable);
+        }
+        let recipient = Address::parse(text.as_bytes()).map_err(|_| ReadError::Unreadable)?;
+        let bit = 1u128 << number;
+        let is_done = queue.is_done(self.message.ticket(), bit);
+        if is_done || !leads_to(config, route::via(config, recipient), destination) {
+            return Ok(false);
+        }
+        let replaced = route::replaced(config, recipient);
+        let is_replaced = replaced.as_str() != recipient.as_str();
+        self.ledger.mine |= bit;
+        if is_replaced && self.ledger.shared.is_some() {
+            self.ledger.twins |= bit;
+            return Ok(false);
+        }
+        if is_replaced {
+            self.ledger.shared = Some(number);
+        }
+        self.ledger.asked |= bit;
+        let qualified = Qualified::new(replaced, &config.hostname);
+        let address = qualified.address().ok_or(ReadError::Unreadable)?;
+        if self.recipient.is_empty() {
+            self.recipient = Text::from(address.as_str());
+        }
+        self.pending = Some(Text::from(address.as_str()));
+        Ok(true)
     }
 
     /// The next hop wants the message.
