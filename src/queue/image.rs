@@ -166,7 +166,9 @@ impl Queue {
         record: &Record<'_>,
     ) -> Result<(), QueueError> {
         debug_assert!(draft.message_len == 0, "the envelope is closed");
-        debug_assert!(usize::from(draft.recipients) < RECIPIENTS_MAX);
+        if let Record::Recipient(_) = record {
+            debug_assert!(usize::from(draft.recipients) < RECIPIENTS_MAX);
+        }
         record.encode(|bytes| self.stream(disk, draft, buffer, bytes))?;
         draft.envelope_len += record.encoded_len() as u32;
         if let Record::Recipient(_) = record {
@@ -347,6 +349,11 @@ impl Queue {
         if self.broken { None } else { self.marks.deadline() }
     }
 
+    /// True while something marked, held, released or removed is not durable yet.
+    pub fn has_marks_waiting(&self) -> bool {
+        self.marks.are_waiting()
+    }
+
     /// Seconds that mote has run on this image, all boots together (I17).
     pub fn run(&self, now: Instant) -> u64 {
         self.run_base + now.since(self.opened).as_secs()
@@ -442,6 +449,31 @@ impl Queue {
         // I8: epoch ‖ counter. A counter that ran over would need four thousand million messages
         // in one boot; the epoch is then simply the next one's.
         (u64::from(self.epoch) << 32) + u64::from(counter) + 1
+    }
+
+    /// What must hold between any two calls: every chain ends at its header, nothing in it is free,
+    /// and what is reserved is there.
+    #[cfg(debug_assertions)]
+    pub fn check_invariants(&self) {
+        let (mut owned, mut free) = (0, 0);
+        for slot in 0..self.index.slots() {
+            match self.index.used_as(slot) {
+                Use::Free => free += 1,
+                Use::Draft | Use::Body => {}
+                Use::Message | Use::Dying | Use::Damaged => {
+                    let mut last = NO_SLOT;
+                    for part in self.index.chain(self.index.link.get(slot), slot) {
+                        debug_assert!(self.index.used_as(part) != Use::Free, "{part} of {slot}");
+                        owned += 1;
+                        last = part;
+                    }
+                    debug_assert!(last == slot, "a chain misses its header {slot}");
+                }
+            }
+        }
+        debug_assert!(free == self.index.free(), "free slots are miscounted");
+        debug_assert!(owned <= self.index.slots() - free, "two messages share a block");
+        debug_assert!(self.reserved <= free, "more is reserved than is free (I15)");
     }
 
     /// The group of a slot.
