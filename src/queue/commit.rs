@@ -150,7 +150,7 @@ impl Queue {
         let copy = 1 - self.superblock_copy;
         let Some(number) = layout::SUPERBLOCKS.get(copy).copied() else { return false };
         self.superblock = Superblock {
-            generation: self.superblock.generation + 1,
+            generation: self.superblock.generation.saturating_add(1),
             epoch: self.epoch,
             slots: self.index.slots(),
             run: self.run(self.clock),

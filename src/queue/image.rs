@@ -356,7 +356,7 @@ impl Queue {
 
     /// Seconds that mote has run on this image, all boots together (I17).
     pub fn run(&self, now: Instant) -> u64 {
-        self.run_base + now.since(self.opened).as_secs()
+        self.run_base.saturating_add(now.since(self.opened).as_secs())
     }
 
     /// Slots in all, and free ones, those that will be free after the next state write included.

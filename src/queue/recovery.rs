@@ -103,15 +103,14 @@ pub fn recover(
     if slots == 0 || wanted > disk.blocks() {
         return Err(RecoverError::Short { wanted, found: disk.blocks() });
     }
-    let epoch = superblock.epoch + 1;
-    let mut queue = Queue::new(seal, slots, epoch, now, batch);
+    let mut queue = Queue::new(seal, slots, 0, now, batch);
     queue.superblock = superblock;
     queue.superblock_copy = copy;
     let mut scan = Scan {
         queue,
         block,
         chain: new_block(),
-        found: Found::default(),
+        found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
         run: superblock.run,
         claimed: 0,
         last_claimed: NO_SLOT,
@@ -119,10 +118,12 @@ pub fn recover(
     scan.read_groups(disk);
     scan.judge(disk, broken);
     let Scan { mut queue, mut found, run, .. } = scan;
-    queue.run_base = run + RUN_SECONDS_MIN;
+    // I8. No image of ours is opened four thousand million times.
+    found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
+    queue.epoch = found.epoch;
+    queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
     queue.counters.damaged = found.damaged;
     queue.messages = found.messages + found.damaged;
-    (found.epoch, found.wall) = (epoch, superblock.wall);
     queue.settle(disk, now)?;
     Ok((queue, found))
 }
@@ -164,6 +165,8 @@ struct Scan {
     queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
+    /// no number comes twice for that (I8).
     found: Found,
     run: u64,
     /// Body blocks that the present walk has claimed, and the last of them.
@@ -203,6 +206,7 @@ impl Scan {
             let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
                 continue;
             };
+            self.note_number(page.generation);
             if newest.is_some_and(|(other, _)| other.generation > page.generation) {
                 continue;
             }
@@ -234,9 +238,13 @@ impl Scan {
             Some((Data::Header { header, .. }, _)) => {
                 self.queue.synced = self.queue.synced.max(header.synced);
                 self.run = self.run.max(header.run);
+                self.note_number(header.seq.max(header.draft));
                 Some(header.seq)
             }
-            Some((Data::Body { .. }, _)) => None,
+            Some((Data::Body { draft, .. }, _)) => {
+                self.note_number(draft);
+                None
+            }
             None => block::spoiled_header_seq(&self.block),
         };
         match seq.filter(|seq| is_blind || !state.is_dead(*seq)) {
@@ -252,6 +260,11 @@ impl Scan {
             }
             None => self.queue.index.set_state(slot, State::default()),
         }
+    }
+
+    fn note_number(&mut self, number: u64) {
+        let epoch = u32::try_from(number >> 32).unwrap_or(u32::MAX);
+        self.found.epoch = self.found.epoch.max(epoch);
     }
 
     /// Second pass: a candidate is a message if its chain is whole; if not, it is damage when it
@@ -594,5 +607,39 @@ mod tests {
         // A superblock that no sync has followed.
         assert!(queue.write_superblock(&mut disk));
         recover(&mut disk, NOW, 16, None).unwrap();
+    }
+
+    #[test]
+    fn a_spoiled_superblock_brings_no_epoch_back() {
+        let (mut disk, mut queue) = fresh(64);
+        add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let newest = layout::SUPERBLOCKS[queue.superblock_copy];
+        disk.0[newest as usize][200] ^= 1;
+        let (_, found) = open(&mut disk);
+        assert_eq!((found.messages, found.epoch), (1, queue.epoch + 1));
+    }
+
+    #[test]
+    fn a_superblock_of_any_size_is_an_answer() {
+        let (mut disk, queue) = fresh(64);
+        let mut block = new_block();
+        for slots in [0, 60, u32::MAX - 1, u32::MAX] {
+            let superblock =
+                Superblock { generation: u64::MAX, epoch: u32::MAX, slots, run: 0, wall: 0 };
+            block::write_superblock(1, &mut block, &queue.seal, &superblock);
+            disk.write(1, &block).unwrap();
+            assert!(matches!(recover(&mut disk, NOW, 16, None), Err(RecoverError::Short { .. })));
+        }
+        let superblock =
+            Superblock { generation: u64::MAX, epoch: u32::MAX, slots: 59, run: u64::MAX, wall: 0 };
+        block::write_superblock(1, &mut block, &queue.seal, &superblock);
+        disk.write(1, &block).unwrap();
+        assert!(recover(&mut disk, NOW, 16, None).is_err(), "no epoch is left");
+        let superblock = Superblock { epoch: 7, ..superblock };
+        block::write_superblock(1, &mut block, &queue.seal, &superblock);
+        disk.write(1, &block).unwrap();
+        let (queue, _) = open(&mut disk);
+        assert_eq!(queue.run(NOW + Duration::from_secs(9)), u64::MAX);
     }
 }
