@@ -459,7 +459,7 @@ impl Queue {
         for slot in 0..self.index.slots() {
             match self.index.used_as(slot) {
                 Use::Free => free += 1,
-                Use::Draft | Use::Body => {}
+                Use::Draft | Use::Body | Use::Unread => {}
                 Use::Message | Use::Dying | Use::Damaged => {
                     let mut last = NO_SLOT;
                     for part in self.index.chain(self.index.link.get(slot), slot) {

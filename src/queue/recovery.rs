@@ -113,10 +113,10 @@ pub fn recover(
         found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
         run: superblock.run,
         claimed: 0,
-        last_claimed: NO_SLOT,
     };
     scan.read_groups(disk);
     scan.judge(disk, broken);
+    scan.keep_unread(broken);
     let Scan { mut queue, mut found, run, .. } = scan;
     // I8. No image of ours is opened four thousand million times.
     found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
@@ -169,17 +169,17 @@ struct Scan {
     /// no number comes twice for that (I8).
     found: Found,
     run: u64,
-    /// Body blocks that the present walk has claimed, and the last of them.
+    /// Body blocks that the present walk has claimed.
     claimed: u32,
-    last_claimed: u32,
 }
 
 /// What a walk along a chain found.
 enum Walk {
     Whole(Header),
     Broken,
-    /// The medium did not give a block back, so nothing is known of it: never dropped.
-    Unreadable,
+    /// The medium did not give a block back, so nothing is known of it: never dropped. With the
+    /// message's draft, unless it was the header that could not be read.
+    Unreadable(Option<u64>),
 }
 
 impl Scan {
@@ -228,9 +228,10 @@ impl Scan {
 
     fn read_slot(&mut self, disk: &mut impl Disk, slot: u32, is_blind: bool) {
         let number = layout::block_of(slot);
+        self.queue.index.link.set(slot, NO_SLOT);
         if disk.read_medium(number, &mut self.block).is_err() {
             // Its state stays as it was read: if the medium comes back, so does the message.
-            self.queue.index.set_use(slot, Use::Damaged);
+            self.queue.index.set_use(slot, Use::Unread);
             return;
         }
         let state = self.queue.index.state(slot);
@@ -241,8 +242,9 @@ impl Scan {
                 self.note_number(header.seq.max(header.draft));
                 Some(header.seq)
             }
-            Some((Data::Body { draft, .. }, _)) => {
+            Some((Data::Body { draft, next, .. }, _)) => {
                 self.note_number(draft);
+                self.queue.index.link.set(slot, next);
                 None
             }
             None => block::spoiled_header_seq(&self.block),
@@ -278,11 +280,16 @@ impl Scan {
             // What the queue that broke had answered 451, or had finished, is not there (I11).
             let is_over = broken.is_some_and(|queue| queue.is_over(ticket));
             self.claimed = 0;
-            let walk = if is_over { Walk::Broken } else { self.walk(disk, ticket) };
-            match walk {
+            self.queue.index.link.set(slot, slot);
+            match if is_over { Walk::Broken } else { self.walk(disk, ticket) } {
                 Walk::Whole(header) => self.keep(ticket, &header, broken),
                 Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
-                Walk::Broken | Walk::Unreadable => self.keep_damaged(slot),
+                Walk::Broken => self.keep_damaged(slot),
+                Walk::Unreadable(Some(draft)) => {
+                    self.claim_draft(disk, slot, draft);
+                    self.keep_damaged(slot);
+                }
+                Walk::Unreadable(None) => self.queue.index.set_use(slot, Use::Unread),
             }
         }
     }
@@ -295,16 +302,20 @@ impl Scan {
             claimed = index.link.get(claimed);
         }
         index.set_use(slot, Use::Free);
+        index.link.set(slot, NO_SLOT);
         index.set_state(slot, State::default());
         self.found.dropped += 1;
     }
 
-    /// Keeps the header's slot, and the part of its chain that was found.
+    /// Keeps the header's slot, and what was claimed for it.
     fn keep_damaged(&mut self, slot: u32) {
         let index = &mut self.queue.index;
-        let end = if self.claimed == 0 { slot } else { self.last_claimed };
-        index.link.set(end, slot);
-        let state = index.state(slot);
+        index.set_use(slot, Use::Damaged);
+        let mut state = index.state(slot);
+        if state.seq == 0 {
+            // The lowest there is, so that it kills nothing that may come back (I4).
+            (state.seq, state.flags) = (1, State::DEAD);
+        }
         index.set_state(slot, State { flags: state.flags | State::DAMAGED | State::HELD, ..state });
         self.found.damaged += 1;
     }
@@ -312,7 +323,6 @@ impl Scan {
     fn keep(&mut self, ticket: Ticket, header: &Header, broken: Option<&Queue>) {
         let index = &mut self.queue.index;
         index.set_use(ticket.slot, Use::Message);
-        index.link.set(ticket.slot, header.first);
         let mut state = index.state(ticket.slot);
         if let Some(known) = broken.and_then(|queue| queue.known_state(ticket)) {
             state.done |= known.done;
@@ -327,7 +337,7 @@ impl Scan {
     fn walk(&mut self, disk: &mut impl Disk, ticket: Ticket) -> Walk {
         let number = layout::block_of(ticket.slot);
         if disk.read_medium(number, &mut self.block).is_err() {
-            return Walk::Unreadable;
+            return Walk::Unreadable(None);
         }
         let seal = self.queue.seal;
         let Some((Data::Header { header, len }, _)) = block::read_data(number, &self.block, &seal)
@@ -336,15 +346,21 @@ impl Scan {
         };
         let mut binding = seal.binding();
         let mut bytes = len as u64;
+        let mut last = ticket.slot;
         let mut slot = header.first;
-        self.queue.index.link.set(ticket.slot, slot);
         for index in 1..header.count {
-            if slot >= self.queue.index.slots() || self.queue.index.used_as(slot) != Use::Free {
+            if slot >= self.queue.index.slots() {
                 return Walk::Broken;
             }
             let number = layout::block_of(slot);
-            if disk.read_medium(number, &mut self.chain).is_err() {
-                return Walk::Unreadable;
+            let is_unread = match self.queue.index.used_as(slot) {
+                Use::Free => disk.read_medium(number, &mut self.chain).is_err(),
+                Use::Unread => true,
+                _ => return Walk::Broken,
+            };
+            if is_unread {
+                self.claim(ticket.slot, last, slot);
+                return Walk::Unreadable(Some(header.draft));
             }
             let Some((Data::Body { draft, index: at, next, len }, tag)) =
                 block::read_data(number, &self.chain, &seal)
@@ -356,11 +372,8 @@ impl Scan {
             }
             binding.add(number, tag);
             bytes += len as u64;
-            self.queue.index.set_use(slot, Use::Body);
-            self.queue.index.link.set(slot, next);
-            self.claimed += 1;
-            self.last_claimed = slot;
-            slot = next;
+            self.claim(ticket.slot, last, slot);
+            (last, slot) = (slot, next);
         }
         let is_whole = slot == ticket.slot
             && header.count > 0
@@ -369,6 +382,65 @@ impl Scan {
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
         if is_whole { Walk::Whole(header) } else { Walk::Broken }
+    }
+
+    /// Appends a block to what the message at `header` holds, of which `last` was the last.
+    fn claim(&mut self, header: u32, last: u32, claimed: u32) {
+        let index = &mut self.queue.index;
+        index.set_use(claimed, Use::Body);
+        index.link.set(last, claimed);
+        index.link.set(claimed, header);
+        self.claimed += 1;
+    }
+
+    /// Keeps every block of `draft` for the message at `header`: where its chain goes on behind a
+    /// block that the medium did not give back is not known.
+    fn claim_draft(&mut self, disk: &mut impl Disk, header: u32, draft: u64) {
+        let seal = self.queue.seal;
+        let link = self.queue.index.link.get(header);
+        let mut last = self.queue.index.chain(link, header).nth(self.claimed as usize - 1);
+        for slot in 0..self.queue.index.slots() {
+            let number = layout::block_of(slot);
+            if self.queue.index.used_as(slot) == Use::Free
+                && disk.read_medium(number, &mut self.chain).is_ok()
+                && let Some((Data::Body { draft: whose, .. }, _)) =
+                    block::read_data(number, &self.chain, &seal)
+                && whose == draft
+            {
+                self.claim(header, last.unwrap_or(header), slot);
+                last = Some(slot);
+            }
+        }
+    }
+
+    /// Third pass: what the medium did not give back may be a header. It is kept and shown as
+    /// damaged, with every block that leads to it: if they were written over, no medium that comes
+    /// back could bring back the message (I3).
+    fn keep_unread(&mut self, broken: Option<&Queue>) {
+        let mut from = 0;
+        while let Some(header) = self.queue.index.find(from, Use::Unread) {
+            from = header + 1;
+            if let Some(state) = broken.and_then(|queue| queue.living_state(header)) {
+                self.queue.index.set_state(header, state);
+            }
+            self.queue.index.link.set(header, header);
+            self.keep_damaged(header);
+            let (mut target, mut last) = (header, header);
+            loop {
+                let mut next = 0;
+                while let Some(slot) = self.queue.index.find(next, Use::Free) {
+                    next = slot + 1;
+                    if self.queue.index.link.get(slot) == target {
+                        self.claim(header, last, slot);
+                        last = slot;
+                    }
+                }
+                target = self.queue.index.link.get(target);
+                if target == header {
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -396,6 +468,12 @@ impl Queue {
         let is_known = self.index.state(ticket.slot).seq == ticket.seq;
         let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
         (is_known || ticket.seq > self.synced) && !is_live
+    }
+
+    /// What is known here of the message in `slot`, if there is one.
+    fn living_state(&self, slot: u32) -> Option<State> {
+        let is_live = matches!(self.index.used_as(slot), Use::Message | Use::Damaged);
+        is_live.then(|| self.index.state(slot))
     }
 
     /// What is known of a message here, be it on disk or not.
@@ -641,5 +719,50 @@ mod tests {
         disk.write(1, &block).unwrap();
         let (queue, _) = open(&mut disk);
         assert_eq!(queue.run(NOW + Duration::from_secs(9)), u64::MAX);
+    }
+
+    /// A medium that does not give some blocks back.
+    struct Moody(Memory, Vec<u32>);
+
+    impl Disk for Moody {
+        fn blocks(&self) -> u32 {
+            self.0.blocks()
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read_medium(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            if self.1.contains(&number) { Err(DiskError::Io) } else { self.0.read(number, into) }
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            self.0.write(number, from)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_once_is_neither_dropped_nor_written_over() {
+        let (mut memory, mut queue) = fresh(64);
+        let ticket = add(&mut memory, &mut queue, 20_000).unwrap();
+        commit(&mut memory, &mut queue);
+        let blocks = 20_000 / layout::PAYLOAD_BYTES as u32 + 1;
+        for back in 0..blocks {
+            let bad = layout::block_of(ticket.slot - back);
+            let mut disk = Moody(Memory(memory.0.clone()), vec![bad]);
+            let (mut queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+            assert_eq!((found.messages, found.damaged), (0, 1), "block {back} from the end");
+            assert_eq!(queue.messages(), 1);
+            let mut buffer = new_block();
+            let mut draft = queue.begin(&mut disk, Origin::Report, None).unwrap();
+            let full = queue.append(&mut disk, &mut draft, &mut buffer, &body(250_000));
+            assert_eq!(full, Err(QueueError::Full));
+            queue.abandon(draft);
+            disk.1.clear();
+            let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+            assert_eq!((found.messages, found.damaged), (1, 0), "block {back} from the end");
+            assert_eq!(read(&mut disk.0, &queue, ticket), Ok(body(20_000)));
+        }
     }
 }
