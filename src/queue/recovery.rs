@@ -281,8 +281,11 @@ impl Scan {
             let is_over = broken.is_some_and(|queue| queue.is_over(ticket));
             self.claimed = 0;
             self.queue.index.link.set(slot, slot);
+            if let Some(state) = broken.and_then(|queue| queue.known_state(ticket)) {
+                self.queue.index.set_state(slot, state);
+            }
             match if is_over { Walk::Broken } else { self.walk(disk, ticket) } {
-                Walk::Whole(header) => self.keep(ticket, &header, broken),
+                Walk::Whole(header) => self.keep(slot, &header),
                 Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
                 Walk::Broken => self.keep_damaged(slot),
                 Walk::Unreadable(Some(draft)) => {
@@ -320,16 +323,9 @@ impl Scan {
         self.found.damaged += 1;
     }
 
-    fn keep(&mut self, ticket: Ticket, header: &Header, broken: Option<&Queue>) {
-        let index = &mut self.queue.index;
-        index.set_use(ticket.slot, Use::Message);
-        let mut state = index.state(ticket.slot);
-        if let Some(known) = broken.and_then(|queue| queue.known_state(ticket)) {
-            state.done |= known.done;
-            state.flags |= known.flags;
-        }
-        index.set_state(ticket.slot, state);
-        self.queue.adopt(ticket.slot, header, 0);
+    fn keep(&mut self, slot: u32, header: &Header) {
+        self.queue.index.set_use(slot, Use::Message);
+        self.queue.adopt(slot, header, 0);
         self.found.messages += 1;
     }
 
@@ -764,5 +760,25 @@ mod tests {
             assert_eq!((found.messages, found.damaged), (1, 0), "block {back} from the end");
             assert_eq!(read(&mut disk.0, &queue, ticket), Ok(body(20_000)));
         }
+    }
+
+    #[test]
+    fn a_release_outlives_a_failed_sync() {
+        let (mut disk, mut queue) = fresh(64);
+        let tickets: Vec<_> = (0..2).map(|_| add(&mut disk, &mut queue, 10).unwrap()).collect();
+        commit(&mut disk, &mut queue);
+        for ticket in &tickets {
+            assert!(queue.set_flag(*ticket, State::HELD, true, NOW));
+            assert!(queue.mark_done(*ticket, 1, NOW));
+        }
+        commit(&mut disk, &mut queue);
+        assert!(queue.set_flag(tickets[0], State::HELD, false, NOW));
+        // A spoiled message keeps its marks too.
+        assert!(queue.mark_done(tickets[1], 2, NOW));
+        queue.broken = true;
+        let (queue, _) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+        let waiting = queue.waiting(tickets[0]).unwrap();
+        assert!(!waiting.held && waiting.done == 1);
+        assert_eq!(queue.waiting(tickets[1]), None, "finished in memory");
     }
 }

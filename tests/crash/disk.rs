@@ -100,6 +100,11 @@ impl SimDisk {
         std::mem::take(&mut self.write_failed)
     }
 
+    /// The same, and it is still news.
+    pub fn has_write_failed(&self) -> bool {
+        self.write_failed
+    }
+
     /// Somebody begins to recover: what was closed by a failed sync may be written again.
     pub fn reopen(&mut self) {
         self.closed = false;

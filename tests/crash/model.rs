@@ -184,7 +184,6 @@ impl Model {
             message.removed.set(false);
             message.is_refused = false;
         }
-        self.messages.retain(|_, message| message.presence == Presence::There);
     }
 
     /// Is what a recovery showed what it may show? `exact`: nothing was lost on the way, so

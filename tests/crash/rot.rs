@@ -5,7 +5,7 @@
 
 use super::disk::SimDisk;
 use super::model::{Judgement, Model, Presence};
-use super::verify::{Judge, NOW, Sight, open};
+use super::verify::{Judge, NOW, Sight, open, owner};
 use mote::queue::block::{self, Data, Seal, StatePage};
 use mote::queue::disk::{BLOCK_BYTES, Block};
 use mote::queue::draft::{Origin, Summary};
@@ -93,7 +93,11 @@ pub fn unreadable_for_once(
     disk.faults.unreadable.clear();
     let (queue, found) = open(&mut disk, NOW)?;
     let Sight { seen, damaged } = judge.look(&queue, &mut disk, model)?;
-    if let Some(ticket) = damaged.first() {
+    // What nobody acknowledged may be incomplete, and be kept since it could not be read once.
+    let is_acknowledged = |ticket: &&Ticket| {
+        owner(model, **ticket).is_some_and(|id| model.messages[&id].presence == Presence::There)
+    };
+    if let Some(ticket) = damaged.iter().find(is_acknowledged) {
         return Err(format!("{ticket:?} stays damaged though all can be read: {found:?}"));
     }
     let judgement = Judgement { may_be_held: true, ..Judgement::default() };

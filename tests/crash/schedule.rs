@@ -238,7 +238,10 @@ impl Schedule {
             }
             Err(error) => {
                 self.model.messages.remove(&id);
-                if error == QueueError::Full && origin != Origin::Stranger && drop.is_none() {
+                if error == QueueError::Full
+                    && origin != Origin::Stranger
+                    && !self.disk.has_write_failed()
+                {
                     self.full_is_true(len)?;
                 }
             }
