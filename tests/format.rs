@@ -172,6 +172,7 @@ fn damage_everywhere() {
         spool.spoil(layout::block_of(ticket.slot), at);
     }
     spool.spoil(layout::block_of(tickets[3].slot - 2), 2000);
+    spool.disk.0[layout::block_of(tickets[4].slot) as usize] = [0xFF; 4096];
     spool.spoil(layout::IDENTITY, 40);
     spool.spoil(layout::SUPERBLOCKS[0], 100);
     spool.spoil(layout::state_page(1, 0), 500);

@@ -75,10 +75,14 @@ for slot in range(slots):
         if kind == 2:
             synced = max(synced, struct.unpack("<Q", data[80:88])[0])
     seq, (state, flags, done) = struct.unpack("<Q", data[16:24])[0], states.get(slot, (0, 0, bytes(14)))
-    if kind == 2 and used <= BLOCK and not (state > seq or state == seq and flags & 1):
-        candidates.append((slot, seq, (flags, done) if state == seq else (0, bytes(14))))
+    if not (kind == 2 and used <= BLOCK and not (state > seq or state == seq and flags & 1)):
+        if not state or flags & 1:
+            continue
+        seq = state
+    candidates.append((slot, seq, (flags, done) if state == seq else (0, bytes(14))))
 for slot, seq, (flags, done) in candidates:
-    stream, binding, ok = [], b"", slot in whole
+    stream, binding = [], b""
+    ok = slot in whole and whole[slot][8] == 2 and whole[slot][16:24] == struct.pack("<Q", seq)
     if ok:
         draft, at, count, envelope_len, _, message_len = struct.unpack("<QIIIIQ", whole[slot][32:64])
         for index in range(count - 1):

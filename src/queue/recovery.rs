@@ -112,19 +112,20 @@ pub fn recover(
         chain: new_block(),
         found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
         run: superblock.run,
+        highest: 0,
         claimed: 0,
     };
     scan.read_groups(disk);
     scan.judge(disk, broken);
     scan.keep_unread(broken);
-    let Scan { mut queue, mut found, run, .. } = scan;
+    let Scan { mut queue, mut found, run, highest, .. } = scan;
     // I8. No image of ours is opened four thousand million times.
     found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
     queue.epoch = found.epoch;
     queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
     queue.counters.damaged = found.damaged;
     queue.messages = found.messages + found.damaged;
-    queue.settle(disk, now)?;
+    queue.settle(disk, now, highest, found.dropped)?;
     Ok((queue, found))
 }
 
@@ -169,6 +170,8 @@ struct Scan {
     /// no number comes twice for that (I8).
     found: Found,
     run: u64,
+    /// The highest seq of a whole message.
+    highest: u64,
     /// Body blocks that the present walk has claimed.
     claimed: u32,
 }
@@ -249,7 +252,10 @@ impl Scan {
             }
             None => block::spoiled_header_seq(&self.block),
         };
-        match seq.filter(|seq| is_blind || !state.is_dead(*seq)) {
+        let shown = seq.filter(|seq| is_blind || !state.is_dead(*seq));
+        // A state that knows of a living message here bears witness when the block does not (I10).
+        let known = (state.seq != 0 && state.flags & State::DEAD == 0).then_some(state.seq);
+        match shown.or(known) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };
@@ -326,6 +332,7 @@ impl Scan {
     fn keep(&mut self, slot: u32, header: &Header) {
         self.queue.index.set_use(slot, Use::Message);
         self.queue.adopt(slot, header, 0);
+        self.highest = self.highest.max(header.seq);
         self.found.messages += 1;
     }
 
@@ -336,9 +343,9 @@ impl Scan {
             return Walk::Unreadable(None);
         }
         let seal = self.queue.seal;
-        let Some((Data::Header { header, len }, _)) = block::read_data(number, &self.block, &seal)
-        else {
-            return Walk::Broken;
+        let (header, len) = match block::read_data(number, &self.block, &seal) {
+            Some((Data::Header { header, len }, _)) if header.seq == ticket.seq => (header, len),
+            _ => return Walk::Broken,
         };
         let mut binding = seal.binding();
         let mut bytes = len as u64;
@@ -373,7 +380,6 @@ impl Scan {
         }
         let is_whole = slot == ticket.slot
             && header.count > 0
-            && header.seq == ticket.seq
             && binding.digest() == header.digest
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
@@ -442,17 +448,30 @@ impl Scan {
 
 impl Queue {
     /// I8, then the rest of I9.
-    fn settle(&mut self, disk: &mut impl Disk, now: Instant) -> Result<(), RecoverError> {
+    fn settle(
+        &mut self,
+        disk: &mut impl Disk,
+        now: Instant,
+        highest: u64,
+        dropped: u32,
+    ) -> Result<(), RecoverError> {
         if !self.write_superblock(disk) {
             return Err(RecoverError::Disk(DiskError::Io));
         }
         disk.sync()?;
         self.superblock_copy = 1 - self.superblock_copy;
+        // I10: all that was found is durable, so its damage would be damage from now on. But what was
+        // dropped must be dead on disk before a page may bear witness of anything above it.
+        let synced = self.synced.max(highest);
+        if dropped == 0 {
+            self.synced = synced;
+        }
         self.marks.set_all_dirty(now);
         self.marks.hurry();
         if !self.sync(disk, true, false) || self.marks.deadline().is_some() {
             return Err(RecoverError::Disk(DiskError::Io));
         }
+        self.synced = synced;
         // Wear is level across boots too.
         let slots = u64::from(self.index.slots());
         self.index.set_cursor((self.seal.scatter(self.epoch.into(), 0) % slots) as u32);
@@ -780,5 +799,20 @@ mod tests {
         let waiting = queue.waiting(tickets[0]).unwrap();
         assert!(!waiting.held && waiting.done == 1);
         assert_eq!(queue.waiting(tickets[1]), None, "finished in memory");
+    }
+
+    #[test]
+    fn a_header_that_is_all_noise_is_missed() {
+        let (mut disk, mut queue) = fresh(64);
+        let ticket = add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let (_, found) = open(&mut disk);
+        assert_eq!((found.messages, found.damaged), (1, 0));
+        disk.0[layout::block_of(ticket.slot) as usize] = [0xFF; 4096];
+        for _ in 0..2 {
+            let (queue, found) = open(&mut disk);
+            assert_eq!((found.messages, found.damaged, found.dropped), (0, 1, 0));
+            assert!(queue.waiting(ticket).unwrap().damaged);
+        }
     }
 }
