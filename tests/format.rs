@@ -172,6 +172,9 @@ fn damage_everywhere() {
         spool.spoil(layout::block_of(ticket.slot), at);
     }
     spool.spoil(layout::block_of(tickets[3].slot - 2), 2000);
+    assert!(spool.queue.mark_done(tickets[5], 1, NOW));
+    spool.commit();
+    spool.spoil(layout::block_of(tickets[5].slot), 20);
     spool.disk.0[layout::block_of(tickets[4].slot) as usize] = [0xFF; 4096];
     spool.spoil(layout::IDENTITY, 40);
     spool.spoil(layout::SUPERBLOCKS[0], 100);

@@ -75,8 +75,9 @@ for slot in range(slots):
         if kind == 2:
             synced = max(synced, struct.unpack("<Q", data[80:88])[0])
     seq, (state, flags, done) = struct.unpack("<Q", data[16:24])[0], states.get(slot, (0, 0, bytes(14)))
-    if not (kind == 2 and used <= BLOCK and not (state > seq or state == seq and flags & 1)):
-        if not state or flags & 1:
+    alive = state and not flags & 1
+    if alive and slot not in whole or kind != 2 or used > BLOCK or state > seq or state == seq and flags & 1:
+        if not alive:
             continue
         seq = state
     candidates.append((slot, seq, (flags, done) if state == seq else (0, bytes(14))))

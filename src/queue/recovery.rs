@@ -238,7 +238,9 @@ impl Scan {
             return;
         }
         let state = self.queue.index.state(slot);
-        let seq = match block::read_data(number, &self.block, &self.queue.seal) {
+        // A state that knows of a living message here bears witness when the block does not (I10).
+        let known = (state.seq != 0 && state.flags & State::DEAD == 0).then_some(state.seq);
+        let shown = match block::read_data(number, &self.block, &self.queue.seal) {
             Some((Data::Header { header, .. }, _)) => {
                 self.queue.synced = self.queue.synced.max(header.synced);
                 self.run = self.run.max(header.run);
@@ -250,12 +252,9 @@ impl Scan {
                 self.queue.index.link.set(slot, next);
                 None
             }
-            None => block::spoiled_header_seq(&self.block),
+            None => known.or(block::spoiled_header_seq(&self.block)),
         };
-        let shown = seq.filter(|seq| is_blind || !state.is_dead(*seq));
-        // A state that knows of a living message here bears witness when the block does not (I10).
-        let known = (state.seq != 0 && state.flags & State::DEAD == 0).then_some(state.seq);
-        match shown.or(known) {
+        match shown.filter(|seq| is_blind || !state.is_dead(*seq)).or(known) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };
