@@ -29,6 +29,9 @@ impl Queue {
         }
         if refreshed {
             self.superblock_copy = 1 - self.superblock_copy;
+        }
+        if refresh {
+            // If it could not be written, the next one will be.
             self.superblock_written = self.clock;
         }
         self.settle_written_groups();
@@ -86,7 +89,7 @@ impl Queue {
         self.marks.hurry();
     }
 
-    /// Brings forward the hourly rewriting of the superblock, whose wall time is `wall`.
+    /// The wall time that the next superblock will bear.
     pub fn note_wall(&mut self, wall: i64) {
         self.superblock.wall = self.superblock.wall.max(wall);
     }

@@ -22,11 +22,11 @@ use super::envelope::Record;
 use super::index::{Index, Use};
 use super::layout::{self, GROUP_SLOTS, HEAD_BYTES, NO_SLOT, PAYLOAD_BYTES};
 use super::marks::Marks;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, earliest};
 use crate::limits::RECIPIENTS_MAX;
 use core::time::Duration;
 
-/// How stale the running time and wall time in the superblock may grow while mail is moving (I17).
+/// How stale the running time and wall time in the superblock may grow while mail waits (I17).
 const SUPERBLOCK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Names a message in the queue: its header's slot, and its number, which is never used twice.
@@ -314,10 +314,11 @@ impl Queue {
     ) {
         self.clock = now;
         let wanted = !self.broken && self.marks.are_due(now, !self.batch.is_empty());
-        if self.batch.is_empty() && !wanted {
+        let refresh = !self.broken && now >= self.superblock_written + SUPERBLOCK_INTERVAL;
+        // I17: mail that waits grows older on the disk too.
+        if self.batch.is_empty() && !wanted && !(refresh && self.messages > 0) {
             return;
         }
-        let refresh = now.since(self.superblock_written) >= SUPERBLOCK_INTERVAL;
         let synced = self.sync(disk, wanted, refresh);
         for at in 0..self.batch.len() {
             let Some(Waiting { owner, ticket }) = self.batch.get(at).copied() else { break };
@@ -346,7 +347,11 @@ impl Queue {
 
     /// When [`Queue::commit`] should be called though nothing was finished.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.broken { None } else { self.marks.deadline() }
+        if self.broken {
+            return None;
+        }
+        let refresh = self.superblock_written + SUPERBLOCK_INTERVAL;
+        earliest(self.marks.deadline(), (self.messages > 0).then_some(refresh))
     }
 
     /// True while something marked, held, released or removed is not durable yet.

@@ -814,4 +814,22 @@ mod tests {
             assert!(queue.waiting(ticket).unwrap().damaged);
         }
     }
+
+    #[test]
+    fn age_is_kept_while_mail_waits_and_nothing_else_happens() {
+        let (mut disk, mut queue) = fresh(64);
+        assert_eq!(queue.deadline(), None, "nothing waits");
+        add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let hour = Duration::from_secs(3600);
+        let mut now = NOW;
+        for _ in 0..5 {
+            now = now + hour;
+            assert_eq!(queue.deadline(), Some(now));
+            queue.commit(&mut disk, now, |_, _| {});
+        }
+        let run = queue.run(now);
+        let (queue, _) = open(&mut disk);
+        assert_eq!(queue.run(NOW), run + RUN_SECONDS_MIN);
+    }
 }

@@ -217,6 +217,7 @@ impl Schedule {
         let id = self.model.compose(len, recipients, drop, &mut self.random);
         let declared = self.random.chance(1, 2).then_some(len as u64);
         let mut buffer = new_block();
+        self.disk.take_write_failed();
         let made = self.queue.begin(&mut self.disk, origin, declared).and_then(|mut draft| {
             let Schedule { queue, disk, .. } = self;
             let mut record =
@@ -360,6 +361,7 @@ impl Schedule {
 
     fn commit(&mut self) -> Result<(), String> {
         let before = self.queue.counters();
+        self.disk.take_write_failed();
         let waits = Duration::from_secs(5);
         let is_due = self.notes > 0
             && (self.hurry
@@ -390,7 +392,7 @@ impl Schedule {
             return Err(format!("{expected:?} waited, {answered:?} were answered"));
         }
         if is_due && !self.queue.is_broken() && self.queue.has_marks_waiting() {
-            if !self.disk.take_write_failed() {
+            if !self.disk.has_write_failed() {
                 return Err("marks that were due still wait (I16)".to_string());
             }
             // A page could not be written: its marks wait as if they were new.
@@ -399,6 +401,9 @@ impl Schedule {
         self.note_space_was_made();
         if is_hour && after.syncs > before.syncs && !self.queue.is_broken() {
             self.refreshed = self.now;
+            if !self.disk.has_write_failed() {
+                self.judge.run_least = self.queue.run(self.now);
+            }
         }
         for (waiting, (_, answer)) in std::mem::take(&mut self.batch).into_iter().zip(answers) {
             match answer {
@@ -567,8 +572,7 @@ impl Schedule {
         if self.queue.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.commit()?;
             if self.queue.deadline().is_some_and(|deadline| deadline <= self.now)
-                && !self.disk.take_write_failed()
-                && self.disk.faults.write_in.is_none()
+                && !self.disk.has_write_failed()
             {
                 return Err("a commit left its deadline in the past".to_string());
             }
@@ -694,6 +698,7 @@ impl Schedule {
                 owner(&self.model, seen.ticket).is_none_or(|owner| owner == seen.id)
             })
         );
+        self.judge.run_least = queue.run(self.now);
         self.queue = queue;
         self.model.adopt(seen);
         self.batch.clear();

@@ -30,12 +30,14 @@ pub struct Judge {
     pub random: Random,
     pub points: u64,
     pub cut: Cut,
+    /// Running time that is known to be durable (I17).
+    pub run_least: u64,
     buffer: Box<Block>,
 }
 
 impl Judge {
     pub fn new(random: Random, cut: Cut) -> Judge {
-        Judge { random, points: 0, cut, buffer: new_block() }
+        Judge { random, points: 0, cut, run_least: 0, buffer: new_block() }
     }
 
     pub fn fork(&mut self) -> Random {
@@ -195,6 +197,9 @@ impl Judge {
         }
         if let Some(seen) = seen.iter().find(|seen| seen.damaged) {
             return Err(format!("message {} is called damaged", seen.id));
+        }
+        if queue.run(NOW) < self.run_least + 60 {
+            return Err("running time went back (I17)".to_string());
         }
         space_adds_up(queue, &seen)?;
         Ok(seen)
