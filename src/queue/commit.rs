@@ -123,7 +123,7 @@ impl Queue {
             let number = layout::state_page(group, copy);
             let page = StatePage {
                 generation: self.next_generation(),
-                synced: self.synced,
+                synced: self.witnessed(),
                 run: self.run(self.clock),
             };
             let floor = u64::from(self.epoch) << 32;
@@ -180,6 +180,9 @@ impl Queue {
             }
         });
         marks.freed(freed);
+        if !marks.are_waiting() {
+            self.doubtful = u64::MAX;
+        }
     }
 
     fn next_generation(&mut self) -> u64 {

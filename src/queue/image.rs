@@ -87,6 +87,9 @@ pub struct Queue {
     pub(super) drafts: u32,
     pub(super) seqs: u32,
     pub(super) synced: u64,
+    /// The lowest seq whose header may have landed though its write failed, and whose death is not
+    /// durable yet: nothing at or above it is said to be durable (I10).
+    pub(super) doubtful: u64,
     pub(super) run_base: u64,
     pub(super) opened: Instant,
     pub(super) superblock_written: Instant,
@@ -114,6 +117,7 @@ impl Queue {
             drafts: 0,
             seqs: 0,
             synced: 0,
+            doubtful: u64::MAX,
             run_base: 0,
             opened,
             superblock_written: opened,
@@ -259,7 +263,7 @@ impl Queue {
             message_len: draft.message_len,
             arrival: summary.arrival,
             run: self.run(now),
-            synced: self.synced,
+            synced: self.witnessed(),
             flags: summary.flags,
             recipients: draft.recipients,
             digest: draft.binding.digest(),
@@ -278,6 +282,7 @@ impl Queue {
             self.index.set_use(slot, Use::Dying);
             self.marks.note_dying(Queue::group_of(slot), draft.blocks(), now);
             self.marks.hurry();
+            self.doubtful = self.doubtful.min(seq);
             return Err(QueueError::Disk);
         }
         self.index.set_state(slot, State { seq, flags: 0, done: 0 });
@@ -448,6 +453,11 @@ impl Queue {
         if draft.origin == Origin::Stranger {
             self.stranger_blocks -= draft.blocks() + draft.reserve;
         }
+    }
+
+    /// The highest seq that a header or page may call durable.
+    pub(super) fn witnessed(&self) -> u64 {
+        self.synced.min(self.doubtful.saturating_sub(1))
     }
 
     fn number(&self, counter: u32) -> u64 {

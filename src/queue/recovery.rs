@@ -832,4 +832,52 @@ mod tests {
         let (queue, _) = open(&mut disk);
         assert_eq!(queue.run(NOW), run + RUN_SECONDS_MIN);
     }
+
+    /// Writes only the first half of the blocks named, and says that it did not.
+    struct Stubborn(Memory, Vec<u32>);
+
+    impl Disk for Stubborn {
+        fn blocks(&self) -> u32 {
+            self.0.blocks()
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.0.read(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.0.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            if !self.1.contains(&number) {
+                return self.0.write(number, from);
+            }
+            self.0.0[number as usize][..512].copy_from_slice(&from[..512]);
+            Err(DiskError::Io)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_refused_header_that_landed_in_part_is_no_damage() {
+        let (memory, _) = fresh(64);
+        let pages = (0..2).map(|copy| layout::state_page(0, copy));
+        let mut disk = Stubborn(memory, Vec::new());
+        let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
+        let mut buffer = new_block();
+        let mut bad = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        queue.append(&mut disk, &mut bad, &mut buffer, &body(3000)).unwrap();
+        disk.1 = pages.chain([layout::block_of(bad.first)]).collect();
+        let refused = queue.finish(&mut disk, bad, &mut buffer, 7, Summary::default(), NOW);
+        assert_eq!(refused, Err(QueueError::Disk));
+        for _ in 0..2 {
+            let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+            queue.append(&mut disk, &mut draft, &mut buffer, &body(10)).unwrap();
+            queue.finish(&mut disk, draft, &mut buffer, 7, Summary::default(), NOW).unwrap();
+            queue.commit(&mut disk, NOW, |_, receipt| assert!(receipt.is_ok()));
+            assert!(queue.has_marks_waiting(), "no page can be written");
+        }
+        let (_, found) = open(&mut disk.0);
+        assert_eq!((found.messages, found.damaged, found.dropped), (2, 0, 1));
+    }
 }
