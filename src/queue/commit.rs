@@ -29,6 +29,9 @@ impl Queue {
         }
         if refreshed {
             self.superblock_copy = 1 - self.superblock_copy;
+        }
+        if refresh {
+            // If it could not be written, the next one will be.
             self.superblock_written = self.clock;
         }
         self.settle_written_groups();
@@ -91,7 +94,7 @@ impl Queue {
         self.marks.is_hurried()
     }
 
-    /// Brings forward the hourly rewriting of the superblock, whose wall time is `wall`.
+    /// The wall time that the next superblock will bear.
     pub fn note_wall(&mut self, wall: i64) {
         self.superblock.wall = self.superblock.wall.max(wall);
     }
@@ -125,7 +128,7 @@ impl Queue {
             let number = layout::state_page(group, copy);
             let page = StatePage {
                 generation: self.next_generation(),
-                synced: self.synced,
+                synced: self.witnessed(),
                 run: self.run(self.clock),
             };
             let floor = u64::from(self.epoch) << 32;
@@ -155,7 +158,7 @@ impl Queue {
         let copy = 1 - self.superblock_copy;
         let Some(number) = layout::SUPERBLOCKS.get(copy).copied() else { return false };
         self.superblock = Superblock {
-            generation: self.superblock.generation + 1,
+            generation: self.superblock.generation.saturating_add(1),
             epoch: self.epoch,
             slots: self.index.slots(),
             run: self.run(self.clock),
@@ -182,6 +185,9 @@ impl Queue {
             }
         });
         marks.freed(freed);
+        if !marks.are_waiting() {
+            self.doubtful = u64::MAX;
+        }
     }
 
     fn next_generation(&mut self) -> u64 {

@@ -22,11 +22,11 @@ use super::envelope::Record;
 use super::index::{Index, Use};
 use super::layout::{self, GROUP_SLOTS, HEAD_BYTES, NO_SLOT, PAYLOAD_BYTES};
 use super::marks::Marks;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, earliest};
 use crate::limits::RECIPIENTS_MAX;
 use core::time::Duration;
 
-/// How stale the running time and wall time in the superblock may grow while mail is moving (I17).
+/// How stale the running time and wall time in the superblock may grow while mail waits (I17).
 const SUPERBLOCK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Names a message in the queue: its header's slot, and its number, which is never used twice.
@@ -87,6 +87,9 @@ pub struct Queue {
     pub(super) drafts: u32,
     pub(super) seqs: u32,
     pub(super) synced: u64,
+    /// The lowest seq whose header may have landed though its write failed, and whose death is not
+    /// durable yet: nothing at or above it is said to be durable (I10).
+    pub(super) doubtful: u64,
     pub(super) run_base: u64,
     pub(super) opened: Instant,
     pub(super) superblock_written: Instant,
@@ -114,6 +117,7 @@ impl Queue {
             drafts: 0,
             seqs: 0,
             synced: 0,
+            doubtful: u64::MAX,
             run_base: 0,
             opened,
             superblock_written: opened,
@@ -166,7 +170,9 @@ impl Queue {
         record: &Record<'_>,
     ) -> Result<(), QueueError> {
         debug_assert!(draft.message_len == 0, "the envelope is closed");
-        debug_assert!(usize::from(draft.recipients) < RECIPIENTS_MAX);
+        if let Record::Recipient(_) = record {
+            debug_assert!(usize::from(draft.recipients) < RECIPIENTS_MAX);
+        }
         record.encode(|bytes| self.stream(disk, draft, buffer, bytes))?;
         draft.envelope_len += record.encoded_len() as u32;
         if let Record::Recipient(_) = record {
@@ -257,7 +263,7 @@ impl Queue {
             message_len: draft.message_len,
             arrival: summary.arrival,
             run: self.run(now),
-            synced: self.synced,
+            synced: self.witnessed(),
             flags: summary.flags,
             recipients: draft.recipients,
             digest: draft.binding.digest(),
@@ -276,6 +282,7 @@ impl Queue {
             self.index.set_use(slot, Use::Dying);
             self.marks.note_dying(Queue::group_of(slot), draft.blocks(), now);
             self.marks.hurry();
+            self.doubtful = self.doubtful.min(seq);
             return Err(QueueError::Disk);
         }
         self.index.set_state(slot, State { seq, flags: 0, done: 0 });
@@ -312,10 +319,11 @@ impl Queue {
     ) {
         self.clock = now;
         let wanted = !self.broken && self.marks.are_due(now, !self.batch.is_empty());
-        if self.batch.is_empty() && !wanted {
+        let refresh = !self.broken && now >= self.superblock_written + SUPERBLOCK_INTERVAL;
+        // I17: mail that waits grows older on the disk too.
+        if self.batch.is_empty() && !wanted && !(refresh && self.messages > 0) {
             return;
         }
-        let refresh = now.since(self.superblock_written) >= SUPERBLOCK_INTERVAL;
         let synced = self.sync(disk, wanted, refresh);
         for at in 0..self.batch.len() {
             let Some(Waiting { owner, ticket }) = self.batch.get(at).copied() else { break };
@@ -344,12 +352,21 @@ impl Queue {
 
     /// When [`Queue::commit`] should be called though nothing was finished.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.broken { None } else { self.marks.deadline() }
+        if self.broken {
+            return None;
+        }
+        let refresh = self.superblock_written + SUPERBLOCK_INTERVAL;
+        earliest(self.marks.deadline(), (self.messages > 0).then_some(refresh))
+    }
+
+    /// True while something marked, held, released or removed is not durable yet.
+    pub fn has_marks_waiting(&self) -> bool {
+        self.marks.are_waiting()
     }
 
     /// Seconds that mote has run on this image, all boots together (I17).
     pub fn run(&self, now: Instant) -> u64 {
-        self.run_base + now.since(self.opened).as_secs()
+        self.run_base.saturating_add(now.since(self.opened).as_secs())
     }
 
     /// Slots in all, and free ones, those that will be free after the next state write included.
@@ -438,10 +455,40 @@ impl Queue {
         }
     }
 
+    /// The highest seq that a header or page may call durable.
+    pub(super) fn witnessed(&self) -> u64 {
+        self.synced.min(self.doubtful.saturating_sub(1))
+    }
+
     fn number(&self, counter: u32) -> u64 {
         // I8: epoch ‖ counter. A counter that ran over would need four thousand million messages
         // in one boot; the epoch is then simply the next one's.
         (u64::from(self.epoch) << 32) + u64::from(counter) + 1
+    }
+
+    /// What must hold between any two calls: every chain ends at its header, nothing in it is free,
+    /// and what is reserved is there.
+    #[cfg(debug_assertions)]
+    pub fn check_invariants(&self) {
+        let (mut owned, mut free) = (0, 0);
+        for slot in 0..self.index.slots() {
+            match self.index.used_as(slot) {
+                Use::Free => free += 1,
+                Use::Draft | Use::Body | Use::Unread => {}
+                Use::Message | Use::Dying | Use::Damaged => {
+                    let mut last = NO_SLOT;
+                    for part in self.index.chain(self.index.link.get(slot), slot) {
+                        debug_assert!(self.index.used_as(part) != Use::Free, "{part} of {slot}");
+                        owned += 1;
+                        last = part;
+                    }
+                    debug_assert!(last == slot, "a chain misses its header {slot}");
+                }
+            }
+        }
+        debug_assert!(free == self.index.free(), "free slots are miscounted");
+        debug_assert!(owned <= self.index.slots() - free, "two messages share a block");
+        debug_assert!(self.reserved <= free, "more is reserved than is free (I15)");
     }
 
     /// The group of a slot.

@@ -45,11 +45,13 @@ pub(super) enum Use {
     Dying,
     /// A header block whose message cannot be read whole (I10).
     Damaged,
+    /// Only during recovery: the medium did not give the block back.
+    Unread,
 }
 
 impl Use {
-    const ALL: [Use; 6] =
-        [Use::Free, Use::Draft, Use::Body, Use::Message, Use::Dying, Use::Damaged];
+    const ALL: [Use; 7] =
+        [Use::Free, Use::Draft, Use::Body, Use::Message, Use::Dying, Use::Damaged, Use::Unread];
 }
 
 /// The rows.

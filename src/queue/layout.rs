@@ -31,9 +31,9 @@ pub fn slots_in(blocks: u32) -> u32 {
     rest / GROUP_BLOCKS * GROUP_SLOTS + short
 }
 
-/// How many blocks an image with `slots` slots takes.
+/// How many blocks an image with `slots` slots takes; more than there can be is the most there can.
 pub fn blocks_for(slots: u32) -> u32 {
-    FIRST_GROUP + slots + 2 * groups_for(slots)
+    slots.saturating_add(FIRST_GROUP + 2 * groups_for(slots))
 }
 
 /// How many groups hold `slots` slots.

@@ -69,6 +69,10 @@ impl Marks {
         self.dying_blocks
     }
 
+    pub(super) fn are_waiting(&self) -> bool {
+        self.since.is_some()
+    }
+
     pub(super) fn are_due(&self, now: Instant, commit_happens: bool) -> bool {
         let Some(since) = self.since else { return false };
         self.hurry || (commit_happens && self.waiting >= MARKS_MAX) || now >= since + MARK_AGE_MAX

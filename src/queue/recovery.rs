@@ -93,33 +93,39 @@ pub fn recover(
     broken: Option<&Queue>,
 ) -> Result<(Queue, Found), RecoverError> {
     let mut block = new_block();
+    // What a process that was killed has written may be read below and still be lost to a power
+    // cut: nothing is taken for the newest durable copy before it is durable (I6). After a failed
+    // sync this one promises nothing of what came before it: the medium is read to know (I11).
+    disk.sync()?;
     let (seal, superblock, copy) = read_roots(disk, &mut block)?;
     let slots = superblock.slots;
     let wanted = layout::blocks_for(slots);
     if slots == 0 || wanted > disk.blocks() {
         return Err(RecoverError::Short { wanted, found: disk.blocks() });
     }
-    let epoch = superblock.epoch + 1;
-    let mut queue = Queue::new(seal, slots, epoch, now, batch);
+    let mut queue = Queue::new(seal, slots, 0, now, batch);
     queue.superblock = superblock;
     queue.superblock_copy = copy;
     let mut scan = Scan {
         queue,
         block,
         chain: new_block(),
-        found: Found::default(),
+        found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
         run: superblock.run,
+        highest: 0,
         claimed: 0,
-        last_claimed: NO_SLOT,
     };
     scan.read_groups(disk);
     scan.judge(disk, broken);
-    let Scan { mut queue, mut found, run, .. } = scan;
-    queue.run_base = run + RUN_SECONDS_MIN;
+    scan.keep_unread(broken);
+    let Scan { mut queue, mut found, run, highest, .. } = scan;
+    // I8. No image of ours is opened four thousand million times.
+    found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
+    queue.epoch = found.epoch;
+    queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
     queue.counters.damaged = found.damaged;
     queue.messages = found.messages + found.damaged;
-    (found.epoch, found.wall) = (epoch, superblock.wall);
-    queue.settle(disk, now)?;
+    queue.settle(disk, now, highest, found.dropped)?;
     Ok((queue, found))
 }
 
@@ -160,19 +166,23 @@ struct Scan {
     queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
+    /// no number comes twice for that (I8).
     found: Found,
     run: u64,
-    /// Body blocks that the present walk has claimed, and the last of them.
+    /// The highest seq of a whole message.
+    highest: u64,
+    /// Body blocks that the present walk has claimed.
     claimed: u32,
-    last_claimed: u32,
 }
 
 /// What a walk along a chain found.
 enum Walk {
     Whole(Header),
     Broken,
-    /// The medium did not give a block back, so nothing is known of it: never dropped.
-    Unreadable,
+    /// The medium did not give a block back, so nothing is known of it: never dropped. With the
+    /// message's draft, unless it was the header that could not be read.
+    Unreadable(Option<u64>),
 }
 
 impl Scan {
@@ -199,6 +209,7 @@ impl Scan {
             let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
                 continue;
             };
+            self.note_number(page.generation);
             if newest.is_some_and(|(other, _)| other.generation > page.generation) {
                 continue;
             }
@@ -220,22 +231,30 @@ impl Scan {
 
     fn read_slot(&mut self, disk: &mut impl Disk, slot: u32, is_blind: bool) {
         let number = layout::block_of(slot);
+        self.queue.index.link.set(slot, NO_SLOT);
         if disk.read_medium(number, &mut self.block).is_err() {
             // Its state stays as it was read: if the medium comes back, so does the message.
-            self.queue.index.set_use(slot, Use::Damaged);
+            self.queue.index.set_use(slot, Use::Unread);
             return;
         }
         let state = self.queue.index.state(slot);
-        let seq = match block::read_data(number, &self.block, &self.queue.seal) {
+        // A state that knows of a living message here bears witness when the block does not (I10).
+        let known = (state.seq != 0 && state.flags & State::DEAD == 0).then_some(state.seq);
+        let shown = match block::read_data(number, &self.block, &self.queue.seal) {
             Some((Data::Header { header, .. }, _)) => {
                 self.queue.synced = self.queue.synced.max(header.synced);
                 self.run = self.run.max(header.run);
+                self.note_number(header.seq.max(header.draft));
                 Some(header.seq)
             }
-            Some((Data::Body { .. }, _)) => None,
-            None => block::spoiled_header_seq(&self.block),
+            Some((Data::Body { draft, next, .. }, _)) => {
+                self.note_number(draft);
+                self.queue.index.link.set(slot, next);
+                None
+            }
+            None => known.or(block::spoiled_header_seq(&self.block)),
         };
-        match seq.filter(|seq| is_blind || !state.is_dead(*seq)) {
+        match shown.filter(|seq| is_blind || !state.is_dead(*seq)).or(known) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };
@@ -250,6 +269,11 @@ impl Scan {
         }
     }
 
+    fn note_number(&mut self, number: u64) {
+        let epoch = u32::try_from(number >> 32).unwrap_or(u32::MAX);
+        self.found.epoch = self.found.epoch.max(epoch);
+    }
+
     /// Second pass: a candidate is a message if its chain is whole; if not, it is damage when it
     /// had been acknowledged (I10), and nothing when not.
     fn judge(&mut self, disk: &mut impl Disk, broken: Option<&Queue>) {
@@ -261,11 +285,19 @@ impl Scan {
             // What the queue that broke had answered 451, or had finished, is not there (I11).
             let is_over = broken.is_some_and(|queue| queue.is_over(ticket));
             self.claimed = 0;
-            let walk = if is_over { Walk::Broken } else { self.walk(disk, ticket) };
-            match walk {
-                Walk::Whole(header) => self.keep(ticket, &header, broken),
+            self.queue.index.link.set(slot, slot);
+            if let Some(state) = broken.and_then(|queue| queue.known_state(ticket)) {
+                self.queue.index.set_state(slot, state);
+            }
+            match if is_over { Walk::Broken } else { self.walk(disk, ticket) } {
+                Walk::Whole(header) => self.keep(slot, &header),
                 Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
-                Walk::Broken | Walk::Unreadable => self.keep_damaged(slot),
+                Walk::Broken => self.keep_damaged(slot),
+                Walk::Unreadable(Some(draft)) => {
+                    self.claim_draft(disk, slot, draft);
+                    self.keep_damaged(slot);
+                }
+                Walk::Unreadable(None) => self.queue.index.set_use(slot, Use::Unread),
             }
         }
     }
@@ -278,31 +310,28 @@ impl Scan {
             claimed = index.link.get(claimed);
         }
         index.set_use(slot, Use::Free);
+        index.link.set(slot, NO_SLOT);
         index.set_state(slot, State::default());
         self.found.dropped += 1;
     }
 
-    /// Keeps the header's slot, and the part of its chain that was found.
+    /// Keeps the header's slot, and what was claimed for it.
     fn keep_damaged(&mut self, slot: u32) {
         let index = &mut self.queue.index;
-        let end = if self.claimed == 0 { slot } else { self.last_claimed };
-        index.link.set(end, slot);
-        let state = index.state(slot);
+        index.set_use(slot, Use::Damaged);
+        let mut state = index.state(slot);
+        if state.seq == 0 {
+            // The lowest there is, so that it kills nothing that may come back (I4).
+            (state.seq, state.flags) = (1, State::DEAD);
+        }
         index.set_state(slot, State { flags: state.flags | State::DAMAGED | State::HELD, ..state });
         self.found.damaged += 1;
     }
 
-    fn keep(&mut self, ticket: Ticket, header: &Header, broken: Option<&Queue>) {
-        let index = &mut self.queue.index;
-        index.set_use(ticket.slot, Use::Message);
-        index.link.set(ticket.slot, header.first);
-        let mut state = index.state(ticket.slot);
-        if let Some(known) = broken.and_then(|queue| queue.known_state(ticket)) {
-            state.done |= known.done;
-            state.flags |= known.flags;
-        }
-        index.set_state(ticket.slot, state);
-        self.queue.adopt(ticket.slot, header, 0);
+    fn keep(&mut self, slot: u32, header: &Header) {
+        self.queue.index.set_use(slot, Use::Message);
+        self.queue.adopt(slot, header, 0);
+        self.highest = self.highest.max(header.seq);
         self.found.messages += 1;
     }
 
@@ -310,24 +339,30 @@ impl Scan {
     fn walk(&mut self, disk: &mut impl Disk, ticket: Ticket) -> Walk {
         let number = layout::block_of(ticket.slot);
         if disk.read_medium(number, &mut self.block).is_err() {
-            return Walk::Unreadable;
+            return Walk::Unreadable(None);
         }
         let seal = self.queue.seal;
-        let Some((Data::Header { header, len }, _)) = block::read_data(number, &self.block, &seal)
-        else {
-            return Walk::Broken;
+        let (header, len) = match block::read_data(number, &self.block, &seal) {
+            Some((Data::Header { header, len }, _)) if header.seq == ticket.seq => (header, len),
+            _ => return Walk::Broken,
         };
         let mut binding = seal.binding();
         let mut bytes = len as u64;
+        let mut last = ticket.slot;
         let mut slot = header.first;
-        self.queue.index.link.set(ticket.slot, slot);
         for index in 1..header.count {
-            if slot >= self.queue.index.slots() || self.queue.index.used_as(slot) != Use::Free {
+            if slot >= self.queue.index.slots() {
                 return Walk::Broken;
             }
             let number = layout::block_of(slot);
-            if disk.read_medium(number, &mut self.chain).is_err() {
-                return Walk::Unreadable;
+            let is_unread = match self.queue.index.used_as(slot) {
+                Use::Free => disk.read_medium(number, &mut self.chain).is_err(),
+                Use::Unread => true,
+                _ => return Walk::Broken,
+            };
+            if is_unread {
+                self.claim(ticket.slot, last, slot);
+                return Walk::Unreadable(Some(header.draft));
             }
             let Some((Data::Body { draft, index: at, next, len }, tag)) =
                 block::read_data(number, &self.chain, &seal)
@@ -339,35 +374,103 @@ impl Scan {
             }
             binding.add(number, tag);
             bytes += len as u64;
-            self.queue.index.set_use(slot, Use::Body);
-            self.queue.index.link.set(slot, next);
-            self.claimed += 1;
-            self.last_claimed = slot;
-            slot = next;
+            self.claim(ticket.slot, last, slot);
+            (last, slot) = (slot, next);
         }
         let is_whole = slot == ticket.slot
             && header.count > 0
-            && header.seq == ticket.seq
             && binding.digest() == header.digest
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
         if is_whole { Walk::Whole(header) } else { Walk::Broken }
     }
+
+    /// Appends a block to what the message at `header` holds, of which `last` was the last.
+    fn claim(&mut self, header: u32, last: u32, claimed: u32) {
+        let index = &mut self.queue.index;
+        index.set_use(claimed, Use::Body);
+        index.link.set(last, claimed);
+        index.link.set(claimed, header);
+        self.claimed += 1;
+    }
+
+    /// Keeps every block of `draft` for the message at `header`: where its chain goes on behind a
+    /// block that the medium did not give back is not known.
+    fn claim_draft(&mut self, disk: &mut impl Disk, header: u32, draft: u64) {
+        let seal = self.queue.seal;
+        let link = self.queue.index.link.get(header);
+        let mut last = self.queue.index.chain(link, header).nth(self.claimed as usize - 1);
+        for slot in 0..self.queue.index.slots() {
+            let number = layout::block_of(slot);
+            if self.queue.index.used_as(slot) == Use::Free
+                && disk.read_medium(number, &mut self.chain).is_ok()
+                && let Some((Data::Body { draft: whose, .. }, _)) =
+                    block::read_data(number, &self.chain, &seal)
+                && whose == draft
+            {
+                self.claim(header, last.unwrap_or(header), slot);
+                last = Some(slot);
+            }
+        }
+    }
+
+    /// Third pass: what the medium did not give back may be a header. It is kept and shown as
+    /// damaged, with every block that leads to it: if they were written over, no medium that comes
+    /// back could bring back the message (I3).
+    fn keep_unread(&mut self, broken: Option<&Queue>) {
+        let mut from = 0;
+        while let Some(header) = self.queue.index.find(from, Use::Unread) {
+            from = header + 1;
+            if let Some(state) = broken.and_then(|queue| queue.living_state(header)) {
+                self.queue.index.set_state(header, state);
+            }
+            self.queue.index.link.set(header, header);
+            self.keep_damaged(header);
+            let (mut target, mut last) = (header, header);
+            loop {
+                let mut next = 0;
+                while let Some(slot) = self.queue.index.find(next, Use::Free) {
+                    next = slot + 1;
+                    if self.queue.index.link.get(slot) == target {
+                        self.claim(header, last, slot);
+                        last = slot;
+                    }
+                }
+                target = self.queue.index.link.get(target);
+                if target == header {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 impl Queue {
     /// I8, then the rest of I9.
-    fn settle(&mut self, disk: &mut impl Disk, now: Instant) -> Result<(), RecoverError> {
+    fn settle(
+        &mut self,
+        disk: &mut impl Disk,
+        now: Instant,
+        highest: u64,
+        dropped: u32,
+    ) -> Result<(), RecoverError> {
         if !self.write_superblock(disk) {
             return Err(RecoverError::Disk(DiskError::Io));
         }
         disk.sync()?;
         self.superblock_copy = 1 - self.superblock_copy;
+        // I10: all that was found is durable, so its damage would be damage from now on. But what was
+        // dropped must be dead on disk before a page may bear witness of anything above it.
+        let synced = self.synced.max(highest);
+        if dropped == 0 {
+            self.synced = synced;
+        }
         self.marks.set_all_dirty(now);
         self.marks.hurry();
         if !self.sync(disk, true, false) || self.marks.deadline().is_some() {
             return Err(RecoverError::Disk(DiskError::Io));
         }
+        self.synced = synced;
         // Wear is level across boots too.
         let slots = u64::from(self.index.slots());
         self.index.set_cursor((self.seal.scatter(self.epoch.into(), 0) % slots) as u32);
@@ -379,6 +482,12 @@ impl Queue {
         let is_known = self.index.state(ticket.slot).seq == ticket.seq;
         let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
         (is_known || ticket.seq > self.synced) && !is_live
+    }
+
+    /// What is known here of the message in `slot`, if there is one.
+    fn living_state(&self, slot: u32) -> Option<State> {
+        let is_live = matches!(self.index.used_as(slot), Use::Message | Use::Damaged);
+        is_live.then(|| self.index.state(slot))
     }
 
     /// What is known of a message here, be it on disk or not.
@@ -556,5 +665,219 @@ mod tests {
         let later = NOW + Duration::from_secs(5);
         queue.commit(&mut disk, later, |_, _| {});
         assert_eq!(open(&mut disk).1.messages, 0);
+    }
+
+    /// Counts what was written since the last sync.
+    struct Unsynced(Memory, Vec<u32>);
+
+    impl Disk for Unsynced {
+        fn blocks(&self) -> u32 {
+            self.0.blocks()
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.0.read(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            assert!(!self.1.contains(&number), "block {number} is read and not durable");
+            self.0.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            self.1.push(number);
+            self.0.write(number, from)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            self.1.clear();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_killed_process_leaves_nothing_that_is_taken_for_durable() {
+        let (memory, _) = fresh(64);
+        let mut disk = Unsynced(memory, Vec::new());
+        let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
+        // A superblock that no sync has followed.
+        assert!(queue.write_superblock(&mut disk));
+        recover(&mut disk, NOW, 16, None).unwrap();
+    }
+
+    #[test]
+    fn a_spoiled_superblock_brings_no_epoch_back() {
+        let (mut disk, mut queue) = fresh(64);
+        add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let newest = layout::SUPERBLOCKS[queue.superblock_copy];
+        disk.0[newest as usize][200] ^= 1;
+        let (_, found) = open(&mut disk);
+        assert_eq!((found.messages, found.epoch), (1, queue.epoch + 1));
+    }
+
+    #[test]
+    fn a_superblock_of_any_size_is_an_answer() {
+        let (mut disk, queue) = fresh(64);
+        let mut block = new_block();
+        for slots in [0, 60, u32::MAX - 1, u32::MAX] {
+            let superblock =
+                Superblock { generation: u64::MAX, epoch: u32::MAX, slots, run: 0, wall: 0 };
+            block::write_superblock(1, &mut block, &queue.seal, &superblock);
+            disk.write(1, &block).unwrap();
+            assert!(matches!(recover(&mut disk, NOW, 16, None), Err(RecoverError::Short { .. })));
+        }
+        let superblock =
+            Superblock { generation: u64::MAX, epoch: u32::MAX, slots: 59, run: u64::MAX, wall: 0 };
+        block::write_superblock(1, &mut block, &queue.seal, &superblock);
+        disk.write(1, &block).unwrap();
+        assert!(recover(&mut disk, NOW, 16, None).is_err(), "no epoch is left");
+        let superblock = Superblock { epoch: 7, ..superblock };
+        block::write_superblock(1, &mut block, &queue.seal, &superblock);
+        disk.write(1, &block).unwrap();
+        let (queue, _) = open(&mut disk);
+        assert_eq!(queue.run(NOW + Duration::from_secs(9)), u64::MAX);
+    }
+
+    /// A medium that does not give some blocks back.
+    struct Moody(Memory, Vec<u32>);
+
+    impl Disk for Moody {
+        fn blocks(&self) -> u32 {
+            self.0.blocks()
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read_medium(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            if self.1.contains(&number) { Err(DiskError::Io) } else { self.0.read(number, into) }
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            self.0.write(number, from)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_once_is_neither_dropped_nor_written_over() {
+        let (mut memory, mut queue) = fresh(64);
+        let ticket = add(&mut memory, &mut queue, 20_000).unwrap();
+        commit(&mut memory, &mut queue);
+        let blocks = 20_000 / layout::PAYLOAD_BYTES as u32 + 1;
+        for back in 0..blocks {
+            let bad = layout::block_of(ticket.slot - back);
+            let mut disk = Moody(Memory(memory.0.clone()), vec![bad]);
+            let (mut queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+            assert_eq!((found.messages, found.damaged), (0, 1), "block {back} from the end");
+            assert_eq!(queue.messages(), 1);
+            let mut buffer = new_block();
+            let mut draft = queue.begin(&mut disk, Origin::Report, None).unwrap();
+            let full = queue.append(&mut disk, &mut draft, &mut buffer, &body(250_000));
+            assert_eq!(full, Err(QueueError::Full));
+            queue.abandon(draft);
+            disk.1.clear();
+            let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+            assert_eq!((found.messages, found.damaged), (1, 0), "block {back} from the end");
+            assert_eq!(read(&mut disk.0, &queue, ticket), Ok(body(20_000)));
+        }
+    }
+
+    #[test]
+    fn a_release_outlives_a_failed_sync() {
+        let (mut disk, mut queue) = fresh(64);
+        let tickets: Vec<_> = (0..2).map(|_| add(&mut disk, &mut queue, 10).unwrap()).collect();
+        commit(&mut disk, &mut queue);
+        for ticket in &tickets {
+            assert!(queue.set_flag(*ticket, State::HELD, true, NOW));
+            assert!(queue.mark_done(*ticket, 1, NOW));
+        }
+        commit(&mut disk, &mut queue);
+        assert!(queue.set_flag(tickets[0], State::HELD, false, NOW));
+        // A spoiled message keeps its marks too.
+        assert!(queue.mark_done(tickets[1], 2, NOW));
+        queue.broken = true;
+        let (queue, _) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+        let waiting = queue.waiting(tickets[0]).unwrap();
+        assert!(!waiting.held && waiting.done == 1);
+        assert_eq!(queue.waiting(tickets[1]), None, "finished in memory");
+    }
+
+    #[test]
+    fn a_header_that_is_all_noise_is_missed() {
+        let (mut disk, mut queue) = fresh(64);
+        let ticket = add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let (_, found) = open(&mut disk);
+        assert_eq!((found.messages, found.damaged), (1, 0));
+        disk.0[layout::block_of(ticket.slot) as usize] = [0xFF; 4096];
+        for _ in 0..2 {
+            let (queue, found) = open(&mut disk);
+            assert_eq!((found.messages, found.damaged, found.dropped), (0, 1, 0));
+            assert!(queue.waiting(ticket).unwrap().damaged);
+        }
+    }
+
+    #[test]
+    fn age_is_kept_while_mail_waits_and_nothing_else_happens() {
+        let (mut disk, mut queue) = fresh(64);
+        assert_eq!(queue.deadline(), None, "nothing waits");
+        add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let hour = Duration::from_secs(3600);
+        let mut now = NOW;
+        for _ in 0..5 {
+            now = now + hour;
+            assert_eq!(queue.deadline(), Some(now));
+            queue.commit(&mut disk, now, |_, _| {});
+        }
+        let run = queue.run(now);
+        let (queue, _) = open(&mut disk);
+        assert_eq!(queue.run(NOW), run + RUN_SECONDS_MIN);
+    }
+
+    /// Writes only the first half of the blocks named, and says that it did not.
+    struct Stubborn(Memory, Vec<u32>);
+
+    impl Disk for Stubborn {
+        fn blocks(&self) -> u32 {
+            self.0.blocks()
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.0.read(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.0.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            if !self.1.contains(&number) {
+                return self.0.write(number, from);
+            }
+            self.0.0[number as usize][..512].copy_from_slice(&from[..512]);
+            Err(DiskError::Io)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_refused_header_that_landed_in_part_is_no_damage() {
+        let (memory, _) = fresh(64);
+        let pages = (0..2).map(|copy| layout::state_page(0, copy));
+        let mut disk = Stubborn(memory, Vec::new());
+        let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
+        let mut buffer = new_block();
+        let mut bad = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        queue.append(&mut disk, &mut bad, &mut buffer, &body(3000)).unwrap();
+        disk.1 = pages.chain([layout::block_of(bad.first)]).collect();
+        let refused = queue.finish(&mut disk, bad, &mut buffer, 7, Summary::default(), NOW);
+        assert_eq!(refused, Err(QueueError::Disk));
+        for _ in 0..2 {
+            let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+            queue.append(&mut disk, &mut draft, &mut buffer, &body(10)).unwrap();
+            queue.finish(&mut disk, draft, &mut buffer, 7, Summary::default(), NOW).unwrap();
+            queue.commit(&mut disk, NOW, |_, receipt| assert!(receipt.is_ok()));
+            assert!(queue.has_marks_waiting(), "no page can be written");
+        }
+        let (_, found) = open(&mut disk.0);
+        assert_eq!((found.messages, found.damaged, found.dropped), (2, 0, 1));
     }
 }

@@ -1,0 +1,184 @@
+//! FORMAT.md holds: a second reader, in Python and by that text alone, finds in an image exactly
+//! what the queue finds.
+//!
+//! Skipped, with a word, where there is no `python3`.
+
+// A test may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use mote::base::time::Instant;
+use mote::queue::block::State;
+use mote::queue::disk::{Block, Disk, DiskError, new_block};
+use mote::queue::draft::{Origin, Summary};
+use mote::queue::envelope::Record;
+use mote::queue::layout;
+use mote::queue::reader::Reader;
+use mote::queue::{Queue, Ticket, recovery};
+use std::process::Command;
+
+struct Memory(Vec<Block>);
+
+impl Disk for Memory {
+    fn blocks(&self) -> u32 {
+        self.0.len() as u32
+    }
+    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
+        Ok(())
+    }
+    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        self.read(number, into)
+    }
+    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+        *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+const NOW: Instant = Instant::from_millis(0);
+
+/// An image of a given shape, and the queue on it.
+struct Spool {
+    disk: Memory,
+    queue: Queue,
+}
+
+impl Spool {
+    fn new(blocks: usize) -> Spool {
+        let mut disk = Memory(vec![[0; 4096]; blocks]);
+        recovery::format(&mut disk, core::array::from_fn(|at| (at * 37 + blocks) as u8), 0)
+            .unwrap();
+        let (queue, _) = recovery::recover(&mut disk, NOW, 64, None).unwrap();
+        Spool { disk, queue }
+    }
+
+    fn add(&mut self, len: usize) -> Ticket {
+        let Spool { disk, queue } = self;
+        let mut buffer = new_block();
+        let mut draft = queue.begin(disk, Origin::Client, Some(len as u64)).unwrap();
+        let records =
+            [Record::Sender(b"a@example.org"), Record::Recipient(b"b@x"), Record::Recipient(b"c")];
+        for record in records {
+            queue.record(disk, &mut draft, &mut buffer, &record).unwrap();
+        }
+        let body: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        queue.append(disk, &mut draft, &mut buffer, &body).unwrap();
+        queue.finish(disk, draft, &mut buffer, 1, Summary::default(), NOW).unwrap()
+    }
+
+    fn commit(&mut self) {
+        self.queue.hurry();
+        self.queue.commit(&mut self.disk, NOW, |_, receipt| assert!(receipt.is_ok()));
+    }
+
+    fn spoil(&mut self, block: u32, at: usize) {
+        self.disk.0[block as usize][at] ^= 0x10;
+    }
+
+    /// What the Python reader says, and what a recovery says, as the same lines.
+    fn compare(mut self) {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        std::fs::write(&image, self.disk.0.concat()).unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/format_reader.py");
+        let output = Command::new("python3").arg(script).arg(&image).arg(directory.path()).output();
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => return eprintln!("skipped: python3 does not run: {error}"),
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (queue, _) = recovery::recover(&mut self.disk, NOW, 64, None).unwrap();
+        let mut lines = String::new();
+        let mut from = 0;
+        while let Some(waiting) = queue.next_waiting(from) {
+            let Ticket { slot, seq } = waiting.ticket;
+            from = slot + 1;
+            let mut stream = Vec::new();
+            let mut buffer = new_block();
+            if let Ok(mut reader) =
+                Reader::open(&queue, &mut self.disk, waiting.ticket, &mut buffer)
+            {
+                while let Some(part) = reader.next(&queue, &mut self.disk, &mut buffer).unwrap() {
+                    stream.extend_from_slice(part);
+                }
+                let theirs = std::fs::read(directory.path().join(seq.to_string())).unwrap();
+                assert!(stream == theirs, "message {seq} reads otherwise");
+            }
+            let (held, damaged) = (u8::from(waiting.held), u8::from(waiting.damaged));
+            let (done, len) = (waiting.done, stream.len());
+            lines.push_str(&format!("{seq} {slot} {done} {held} {damaged} {len}\n"));
+        }
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), lines);
+        assert!(!lines.is_empty());
+    }
+}
+
+#[test]
+fn the_smallest_image() {
+    let mut spool = Spool::new(16);
+    spool.add(1);
+    spool.commit();
+    spool.compare();
+}
+
+#[test]
+fn messages_of_all_sizes_and_states() {
+    let mut spool = Spool::new(96);
+    let sizes = [0, 1, 3900, 3929, 3930, 3968, 8000, 60_000];
+    let tickets: Vec<Ticket> = sizes.iter().map(|len| spool.add(*len)).collect();
+    spool.commit();
+    assert!(spool.queue.mark_done(tickets[1], 2, NOW));
+    assert!(spool.queue.mark_done(tickets[2], 3, NOW));
+    assert!(spool.queue.set_flag(tickets[3], State::HELD, true, NOW));
+    spool.commit();
+    // Synced by nobody, but it is there.
+    spool.add(5000);
+    let mut buffer = new_block();
+    let mut draft = spool.queue.begin(&mut spool.disk, Origin::Client, None).unwrap();
+    spool.queue.append(&mut spool.disk, &mut draft, &mut buffer, &[b'x'; 9000]).unwrap();
+    spool.compare();
+}
+
+#[test]
+fn several_groups_and_openings() {
+    let mut spool = Spool::new(400);
+    for round in 0..6 {
+        let tickets: Vec<Ticket> = (0..20).map(|size| spool.add(size * 900)).collect();
+        spool.commit();
+        for ticket in tickets.iter().skip(2) {
+            assert!(spool.queue.mark_done(*ticket, 3, NOW));
+        }
+        if round % 2 == 0 {
+            spool.commit();
+            let (queue, _) = recovery::recover(&mut spool.disk, NOW, 64, None).unwrap();
+            spool.queue = queue;
+        }
+    }
+    spool.compare();
+}
+
+#[test]
+fn damage_everywhere() {
+    let mut spool = Spool::new(400);
+    let tickets: Vec<Ticket> = (0..20).map(|_| spool.add(30_000)).collect();
+    spool.commit();
+    assert!(spool.queue.mark_done(tickets[4], 1, NOW));
+    spool.add(1);
+    spool.commit();
+    for (ticket, at) in [(tickets[0], 3), (tickets[1], 16), (tickets[2], 140)] {
+        spool.spoil(layout::block_of(ticket.slot), at);
+    }
+    spool.spoil(layout::block_of(tickets[3].slot - 2), 2000);
+    assert!(spool.queue.mark_done(tickets[5], 1, NOW));
+    spool.commit();
+    spool.spoil(layout::block_of(tickets[5].slot), 20);
+    spool.disk.0[layout::block_of(tickets[4].slot) as usize] = [0xFF; 4096];
+    spool.spoil(layout::IDENTITY, 40);
+    spool.spoil(layout::SUPERBLOCKS[0], 100);
+    spool.spoil(layout::state_page(1, 0), 500);
+    spool.spoil(layout::state_page(1, 1), 500);
+    spool.compare();
+}
