@@ -54,7 +54,8 @@ pub const LISTENERS_MAX: usize = 16;
 pub const CONTROL_SLOTS: u16 = 2;
 /// Slots kept for loopback and the submit socket.
 pub const LOCAL_SLOTS: u16 = 2;
-/// The slot into which the connection after the last goes while it is looked for another (decisions 15).
+/// The slot into which the connection after the last goes while it is looked for another
+/// (decisions 15).
 pub const SPARE_SLOTS: u16 = 1;
 /// Sockets that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 128;

@@ -2,8 +2,8 @@
 //!
 //! The last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`; without one of
 //! them the daemon died in between, and the answer does not count. A line may have any length that
-//! one message's recipients need, but not more than [`LINE_BYTES_MAX`]; a daemon that says nothing
-//! for [`PATIENCE`] is given up. Nothing here opens the queue itself.
+//! one message's recipients need, but not more than `LINE_BYTES_MAX`; a daemon that says nothing
+//! for `PATIENCE` is given up. Nothing here opens the queue itself.
 
 use super::Context;
 use super::exit::{Exit, Failure};
@@ -43,11 +43,6 @@ pub fn ask(
         Trouble::Io(error) => lost(error),
         Trouble::Told(failure) => failure,
     })
-}
-
-/// A word that may stand in a request line: no blanks, no control characters.
-pub fn is_word(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn find(candidates: &[PathBuf]) -> Result<(&Path, UnixStream), Failure> {
@@ -149,11 +144,5 @@ mod tests {
             let result = answer(bad).1;
             assert!(matches!(result, Err(Trouble::Told(f)) if f.exit == Exit::SOFTWARE), "{bad}");
         }
-    }
-
-    #[test]
-    fn words() {
-        assert!(is_word("1kQ7d") && is_word("all"));
-        assert!(!is_word("") && !is_word("a b") && !is_word("a\nrm"));
     }
 }

@@ -1,7 +1,7 @@
 //! A reader of the lines that the control socket answers with: one JSON object a line.
 //!
 //! Not a JSON library: it knows what the daemon writes (RFC 8259: objects, arrays of objects,
-//! strings, numbers, true, false, null) to a depth of [`DEPTH_MAX`], refuses anything else, and
+//! strings, numbers, true, false, null) to a depth of `DEPTH_MAX`, refuses anything else, and
 //! keeps the members in their order. It never panics on what it is given.
 
 /// How deep objects and arrays may nest: an object, its array, the objects in there.

@@ -1,9 +1,9 @@
 //! `serve`: the daemon, in the foreground. `daemon` over `os`, and nothing else.
 //!
-//! Start-up is recovery (LAW 4): what the last run left behind is found on the medium. TERM finishes
-//! what is under way and leaves; HUP reads the config again and keeps the old one if the new one has
-//! faults; USR1 tries everything now. Exit 75 when another mote has the spool, 78 for faults in the
-//! config, 71 when the system does not give what is needed.
+//! Start-up is recovery (LAW 4): what the last run left behind is found on the medium. TERM
+//! finishes what is under way and leaves; HUP reads the config again and keeps the old one if the
+//! new one has faults; USR1 tries everything now. Exit 75 when another mote has the spool, 78 for
+//! faults in the config, 71 when the system does not give what is needed.
 
 use super::Context;
 use super::configuration::{self, Broken, Loaded};
@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, finish};
 use crate::config::{Config, Listen, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
-use crate::os::disk::is_volatile;
+use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, process};
@@ -178,6 +178,9 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
     }
     if let Ok(true) = is_volatile(Path::new(&config.spool)) {
         log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
+    }
+    if let Ok(false) = is_space_guaranteed(Path::new(&config.spool)) {
+        log::info!("the file system of {} guarantees no space: keep some free", config.spool);
     }
     if let (None, Some(address)) = (file, first) {
         log::info!(

@@ -2,7 +2,7 @@
 //!
 //! 0: fine. 1: it works, but somebody should look: a relay fails, mail is held or damaged, the
 //! spool or the session slots are nearly used up, or the clock is certainly wrong. 2: mail does not
-//! move: mail has waited for [`STUCK_AGE`] seconds while every relay fails, or no block is free. A
+//! move: mail has waited for `STUCK_AGE` seconds while every relay fails, or no block is free. A
 //! spool that does not survive a reboot is told, but is what was configured, so it is fine.
 //!
 //! A relay fails as long as it has a `last_error`, which its next success clears.

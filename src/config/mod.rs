@@ -22,7 +22,7 @@ mod warnings;
 
 pub use effective::write_effective;
 pub use ini::FILE_BYTES_MAX;
-pub use nearest::{hint, nearest};
+pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, parse, parse_with_environment};
 pub use table::{key_names, write_markdown, write_plain};
 pub use warnings::warnings;

@@ -25,7 +25,7 @@ const FOREIGN: [(&str, &str); 16] = [
 ];
 
 /// The one of `known` that `word` most likely means, if any is near enough to be worth saying.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('_', "-");
     let meant = FOREIGN.iter().find(|(foreign, _)| *foreign == word).map(|(_, own)| *own);
     let slips_max = (word.chars().count() / 3).max(1);

@@ -1,7 +1,7 @@
 //! A Unix stream socket to a daemon on this machine, for the programs people call.
 //!
 //! Blocking, with a time-out on everything, connecting included: a daemon whose backlog is full
-//! must not hang cron. Not for the loop, which has [`super::reactor`].
+//! must not hang cron. Not for the loop, which has `os::reactor`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};

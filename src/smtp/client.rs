@@ -374,11 +374,6 @@ impl Client {
         }
     }
 
-    /// The state's name, for the log.
-    pub const fn state_name(&self) -> &'static str {
-        self.state.name()
-    }
-
     fn end(&mut self, end: End, out: &mut Buffer, now: Instant) {
         match &mut self.state {
             State::AwaitEnvelope(envelope) if matches!(envelope.end, End::Open | End::Wanted) => {

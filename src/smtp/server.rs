@@ -306,21 +306,6 @@ impl Server {
         matches!(self.state, State::AwaitDot(_))
     }
 
-    /// True from an accepted MAIL until the verdict on the message, or RSET.
-    pub const fn is_in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
-    /// True from the final dot until the verdict on the message.
-    pub const fn awaits_commit(&self) -> bool {
-        matches!(self.state, State::AwaitCommit)
-    }
-
-    /// The state's name, for the log.
-    pub const fn state_name(&self) -> &'static str {
-        self.state.name()
-    }
-
     fn take_piece<'a>(&mut self, piece: Piece<'a>) -> Event<'a> {
         let State::AwaitDot(incoming) = &self.state else { return Event::Wait };
         let bare = incoming.reader.is_bare();
@@ -603,7 +588,7 @@ mod tests {
         let mut server = Server::new(false);
         server.greet(&TERMS, out, NOW);
         run(&mut server, b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n", out);
-        assert!(server.is_in_data() && server.is_in_transaction());
+        assert!(server.is_in_data() && server.transaction.is_some());
         server
     }
 

@@ -2,9 +2,9 @@
 //! directory while there is no daemon. Also as `msmtp`.
 //!
 //! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is
-//! from and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file needed:
-//! aliases, qualification, Date, Message-ID and the removal of Bcc are the daemon's. Memory does
-//! not depend on the message. More than [`TRANSACTION_RECIPIENTS_MAX`] recipients are several
+//! from and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file
+//! needed: Date, Message-ID, a missing From and the removal of Bcc are the daemon's. Memory does
+//! not depend on the message. More than `TRANSACTION_RECIPIENTS_MAX` recipients are several
 //! transactions.
 //!
 //! Exit 0 says that the message is on disk, in the queue or in the drop directory. 75 says that it

@@ -8,7 +8,7 @@
 //! back: what then goes wrong is [`Verdict::Lost`], for the caller to try again.
 //!
 //! Limits: [`PATIENCE`] for connecting and for each reply up to the 354, however slowly its bytes
-//! come; [`PATIENCE_FINAL`] for the body and the daemon's sync. Two buffers of fixed size.
+//! come; `PATIENCE_FINAL` for the body and the daemon's sync. Two buffers of fixed size.
 
 use crate::base::buffer::Buffer;
 use crate::os::local;

@@ -1,0 +1,235 @@
+//! The server machine with its owner, who says yes to all questions but for these words:
+//!
+//!     local               the peer is one of this machine
+//!     size N, recipients N                   the terms
+//!     mail NAME, rcpt NAME, data NAME        the answer to the next such question (a queue each)
+//!     end NAME, end hold  the verdict on the next message, or none before `commit`
+//!     commit              the verdict on the held message: it is accepted
+//!     wait N              N seconds pass
+//!     dismiss NAME        this side ends the session
+//!
+//! Those before `commit` stand at the beginning of a script, and are known before it is played.
+
+use crate::Player;
+use crate::script::Line;
+use mote::base::ascii::Base62;
+use mote::base::buffer::Buffer;
+use mote::base::time::Instant;
+use mote::limits::{INPUT_BYTES, REPLIES_BYTES};
+use mote::mail::address::ReversePath;
+use mote::smtp::reply::Reply;
+use mote::smtp::server::{Event, Server, Terms};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// See the module's head.
+pub(crate) struct Receiver {
+    server: Server,
+    terms: Terms<'static>,
+    input: Buffer,
+    out: Buffer,
+    now: Instant,
+    answers: [VecDeque<Reply>; 3],
+    verdicts: VecDeque<Option<Reply>>,
+    messages: u64,
+    message: Vec<u8>,
+    is_closed: bool,
+    said: Vec<u8>,
+    told: Vec<String>,
+}
+
+impl Receiver {
+    pub(crate) fn new(script: &[Line]) -> Receiver {
+        let mut receiver = Receiver {
+            server: Server::new(script.contains(&Line::Owner("local".into()))),
+            terms: Terms {
+                hostname: "mx.example",
+                size_max: 10_485_760,
+                recipients_max: 100,
+                command_timeout: Duration::from_secs(300),
+                data_timeout: Duration::from_secs(180),
+            },
+            input: Buffer::new(INPUT_BYTES),
+            out: Buffer::new(REPLIES_BYTES),
+            now: Instant::from_millis(1_000_000),
+            answers: Default::default(),
+            verdicts: VecDeque::new(),
+            messages: 0,
+            message: Vec::new(),
+            is_closed: false,
+            said: Vec::new(),
+            told: Vec::new(),
+        };
+        for line in script {
+            let Line::Owner(words) = line else { continue };
+            match words.split(' ').collect::<Vec<_>>()[..] {
+                ["size", bytes] => receiver.terms.size_max = bytes.parse().unwrap(),
+                ["recipients", count] => receiver.terms.recipients_max = count.parse().unwrap(),
+                ["mail", name] => receiver.answers[0].push_back(find_reply(name)),
+                ["rcpt", name] => receiver.answers[1].push_back(find_reply(name)),
+                ["data", name] => receiver.answers[2].push_back(find_reply(name)),
+                ["end", "hold"] => receiver.verdicts.push_back(None),
+                ["end", name] => receiver.verdicts.push_back(Some(find_reply(name))),
+                ["local"] | ["commit" | "wait" | "dismiss", ..] => (),
+                _ => panic!("what is {words}?"),
+            }
+        }
+        receiver.server.greet(&receiver.terms, &mut receiver.out, receiver.now);
+        receiver
+    }
+
+    /// Steps until the machine waits, and replies were written out as often as it needed room.
+    fn run(&mut self) {
+        loop {
+            let input = self.input.readable().to_vec();
+            let (consumed, event) = self.server.step(&input, &mut self.out, &self.terms, self.now);
+            self.server.check_invariants();
+            self.input.consume(consumed);
+            let is_closed = event == Event::Close;
+            let is_waiting = event == Event::Wait && consumed == 0;
+            self.handle(event);
+            if is_closed || (is_waiting && self.out.is_empty()) {
+                return;
+            }
+            if is_waiting {
+                self.write();
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        self.said.extend_from_slice(self.out.readable());
+        self.out.clear();
+    }
+
+    fn handle(&mut self, event: Event<'_>) {
+        match event {
+            Event::Wait | Event::Again => (),
+            Event::Body(bytes) => self.message.extend_from_slice(bytes),
+            Event::Hello { name, extended } => {
+                let word = if extended { "EHLO" } else { "HELO" };
+                self.told.push(format!("{word} {}", name.escape_ascii()));
+            }
+            Event::Mail { path, size, eight_bit } => {
+                let path = match path {
+                    ReversePath::Null => "",
+                    ReversePath::Address(address) => address.as_str(),
+                };
+                let size = size.map_or(String::new(), |size| format!(" size={size}"));
+                let eight_bit = if eight_bit { " 8bit" } else { "" };
+                self.told.push(format!("MAIL <{path}>{size}{eight_bit}"));
+                self.answer(0, Reply::SENDER_OK);
+            }
+            Event::Recipient(address) => {
+                self.told.push(format!("RCPT <{}>", address.as_str()));
+                self.answer(1, Reply::RECIPIENT_OK);
+            }
+            Event::Data => {
+                self.told.push("DATA".into());
+                self.answer(2, Reply::START_DATA);
+            }
+            Event::End { bare } => {
+                let message = std::mem::take(&mut self.message);
+                self.told
+                    .push(format!("END {}", if bare { "bare".into() } else { show(&message) }));
+                match self.verdicts.pop_front() {
+                    None if bare => {
+                        self.server.refused(Reply::BARE_IN_MESSAGE, &mut self.out, self.now)
+                    }
+                    None => self.accept(),
+                    Some(None) => (),
+                    Some(Some(reply)) => self.server.refused(reply, &mut self.out, self.now),
+                }
+            }
+            Event::Reset => self.told.push("RESET".into()),
+            Event::Close => self.close(),
+        }
+    }
+
+    fn answer(&mut self, question: usize, usual: Reply) {
+        let reply = self.answers[question].pop_front().unwrap_or(usual);
+        self.server.answer(reply, &mut self.out, self.now);
+    }
+
+    fn accept(&mut self) {
+        self.messages += 1;
+        self.server.accepted(Base62(self.messages), &mut self.out, self.now);
+    }
+
+    fn close(&mut self) {
+        self.write();
+        if !self.is_closed {
+            self.told.push("CLOSE".into());
+            self.is_closed = true;
+        }
+    }
+}
+
+/// A message as a script shows it.
+fn show(message: &[u8]) -> String {
+    match message.len() {
+        0 => "nothing".into(),
+        1..=200 => message.escape_ascii().to_string(),
+        len => format!("{len} bytes"),
+    }
+}
+
+impl Player for Receiver {
+    const HAPPENINGS: &[&str] = &["commit", "wait", "dismiss"];
+
+    fn is_input(line: &Line) -> bool {
+        matches!(line, Line::Client(_))
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let room = self.input.space().min(rest.len());
+            self.input.push(&rest[..room]).unwrap();
+            rest = &rest[room..];
+            self.run();
+            if rest.is_empty() || self.is_closed {
+                return;
+            }
+        }
+    }
+
+    fn live(&mut self, words: &[&str]) {
+        match words {
+            ["commit"] => self.accept(),
+            ["wait", seconds] => {
+                self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
+                let event = self.server.timed_out(&mut self.out, self.now);
+                self.handle(event);
+            }
+            ["dismiss", name] => {
+                if self.server.dismiss(find_reply(name), &mut self.out) {
+                    self.close();
+                }
+            }
+            words => panic!("what is {words:?}?"),
+        }
+    }
+
+    fn take(&mut self) -> (Vec<u8>, Vec<String>) {
+        self.write();
+        (std::mem::take(&mut self.said), std::mem::take(&mut self.told))
+    }
+}
+
+fn find_reply(name: &str) -> Reply {
+    match name {
+        "ok" => Reply::OK,
+        "sender-ok" => Reply::SENDER_OK,
+        "recipient-ok" => Reply::RECIPIENT_OK,
+        "go" => Reply::START_DATA,
+        "no-room" => Reply::NO_ROOM,
+        "local-error" => Reply::LOCAL_ERROR,
+        "no-relaying" => Reply::NO_RELAYING,
+        "no-such-user" => Reply::NO_SUCH_USER,
+        "shutting-down" => Reply::SHUTTING_DOWN,
+        "busy" => Reply::BUSY,
+        "loop" => Reply::LOOP,
+        name => panic!("no reply {name}"),
+    }
+}

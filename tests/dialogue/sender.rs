@@ -1,0 +1,237 @@
+//! The client machine with its owner, who sends these mails one after the other, then leaves:
+//!
+//!     mail FROM TO,TO… TEXT               FROM may be <>
+//!     mail FROM SIZE 8bit TO,TO… TEXT     with that size declared, and 8-bit content
+//!     abandon FROM TO                     given up once it has been named
+//!     wait N                              N seconds pass
+//!     close                               the peer closes
+//!
+//! Mails stand at the beginning of a script, and are known before it is played.
+
+use crate::script::{Line, unescape};
+use crate::{Mode, Player};
+use mote::base::buffer::Buffer;
+use mote::base::time::Instant;
+use mote::mail::address::Address;
+use mote::smtp::client::{COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms};
+use mote::smtp::data::DotWriter;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// See the module's head.
+pub(crate) struct Sender {
+    client: Client,
+    terms: ClientTerms<'static>,
+    mails: VecDeque<Mail>,
+    mail: Option<Mail>,
+    /// Recipients of `mail` that were named.
+    asked: usize,
+    input: Vec<u8>,
+    out: Buffer,
+    now: Instant,
+    is_over: bool,
+    said: Vec<u8>,
+    told: Vec<String>,
+}
+
+struct Mail {
+    from: String,
+    size: Option<u64>,
+    eight_bit: bool,
+    to: Vec<String>,
+    text: Vec<u8>,
+    is_abandoned: bool,
+}
+
+impl Mail {
+    fn read(words: &str) -> Option<Mail> {
+        let (verb, rest) = words.split_once(' ')?;
+        let words: Vec<&str> = rest.splitn(5, ' ').collect();
+        let list = |to: &str| to.split(',').map(str::to_string).collect();
+        let mail = |from: &str, to: &str, text: &str| Mail {
+            from: from.to_string(),
+            size: None,
+            eight_bit: false,
+            to: list(to),
+            text: unescape(text),
+            is_abandoned: false,
+        };
+        Some(match (verb, &words[..]) {
+            ("mail", [from, size, "8bit", to, text]) => {
+                Mail { size: size.parse().ok(), eight_bit: true, ..mail(from, to, text) }
+            }
+            ("mail", [from, to, ..]) => {
+                let text = rest.splitn(3, ' ').nth(2).unwrap_or_default();
+                mail(from, to, text)
+            }
+            ("abandon", [from, to]) => Mail { is_abandoned: true, ..mail(from, to, "") },
+            _ => return None,
+        })
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(script: &[Line], mode: Mode) -> Sender {
+        let mails = script.iter().filter_map(|line| match line {
+            Line::Owner(words) => Mail::read(words),
+            _ => None,
+        });
+        let room = if mode == Mode::Cramped { COMMAND_BYTES_MAX } else { 4096 };
+        let mut sender = Sender {
+            client: Client::new(),
+            terms: ClientTerms {
+                hostname: "relay.example",
+                reply_timeout: Duration::from_secs(300),
+            },
+            mails: mails.collect(),
+            mail: None,
+            asked: 0,
+            input: Vec::new(),
+            out: Buffer::new(room),
+            now: Instant::from_millis(1_000_000),
+            is_over: false,
+            said: Vec::new(),
+            told: Vec::new(),
+        };
+        sender.client.start(&sender.terms, sender.now);
+        sender
+    }
+
+    fn run(&mut self) {
+        while !self.is_over {
+            let (consumed, event) =
+                self.client.step(&self.input, &mut self.out, &self.terms, self.now);
+            self.client.check_invariants();
+            self.input.drain(..consumed);
+            let is_waiting = matches!(event, ClientEvent::Wait);
+            self.handle(event);
+            self.ask();
+            if is_waiting && self.out.is_empty() {
+                return;
+            }
+            if is_waiting {
+                self.write();
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        self.said.extend_from_slice(self.out.readable());
+        self.out.clear();
+    }
+
+    fn handle(&mut self, event: ClientEvent) {
+        match &event {
+            ClientEvent::Wait | ClientEvent::Again => return,
+            ClientEvent::Greeted | ClientEvent::Ready => (),
+            _ => self.told.push(format!("{event:?}")),
+        }
+        match event {
+            ClientEvent::Greeted => {
+                let size = self.client.size().map(|size| format!(" size={size}"));
+                let eight_bit = self.client.eight_bit_mime().then_some(" 8bitmime");
+                let pipelining = self.client.pipelining().then_some(" pipelining");
+                self.told.push(format!(
+                    "Greeted{}{}{}",
+                    size.unwrap_or_default(),
+                    eight_bit.unwrap_or_default(),
+                    pipelining.unwrap_or_default()
+                ));
+                self.next();
+            }
+            ClientEvent::Ready => {
+                self.told.push("Ready".into());
+                self.next();
+            }
+            ClientEvent::Final(_) => self.next(),
+            ClientEvent::Sender(reply) if reply.class() != 2 => {
+                self.client.end_envelope(&mut self.out, self.now);
+            }
+            ClientEvent::Go => self.send_text(),
+            ClientEvent::Bye | ClientEvent::Lost(..) => self.is_over = true,
+            _ => (),
+        }
+    }
+
+    /// Begins the next mail, or leaves. What is not ready will soon say so.
+    fn next(&mut self) {
+        self.write();
+        self.mail = self.mails.pop_front();
+        self.asked = 0;
+        match &self.mail {
+            _ if !self.client.is_ready() => (),
+            Some(mail) => {
+                let from = Address::parse(mail.from.as_bytes()).ok();
+                let (size, eight_bit) = (mail.size, mail.eight_bit);
+                self.client.begin_mail(&mut self.out, from, size, eight_bit, self.now);
+            }
+            None => self.client.quit(&mut self.out, self.now),
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some(mail) = &self.mail else { return };
+        while self.client.may_ask(&self.out) {
+            match mail.to.get(self.asked) {
+                Some(to) => {
+                    let to = Address::parse(to.as_bytes()).unwrap();
+                    self.client.ask_recipient(&mut self.out, to);
+                    self.asked += 1;
+                }
+                None if mail.is_abandoned => self.client.reset(&mut self.out, self.now),
+                None => self.client.end_envelope(&mut self.out, self.now),
+            }
+        }
+    }
+
+    fn send_text(&mut self) {
+        let mut writer = DotWriter::new();
+        let text = self.mail.as_ref().map(|mail| mail.text.clone()).unwrap_or_default();
+        let mut rest = &text[..];
+        while !rest.is_empty() {
+            let (consumed, produced) = writer.push(rest, self.out.writable());
+            self.out.produced(produced);
+            rest = &rest[consumed..];
+            self.write();
+            self.client.progressed(self.now);
+        }
+        if text != b"never ends" {
+            let produced = writer.finish(self.out.writable());
+            self.out.produced(produced);
+            self.client.end_data(self.now);
+        }
+    }
+}
+
+impl Player for Sender {
+    const HAPPENINGS: &[&str] = &["wait", "close"];
+
+    fn is_input(line: &Line) -> bool {
+        matches!(line, Line::Server(_))
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        self.run();
+    }
+
+    fn live(&mut self, words: &[&str]) {
+        match words {
+            ["wait", seconds] => {
+                self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
+                let event = self.client.timed_out(self.now);
+                self.handle(event);
+            }
+            ["close"] => {
+                let event = self.client.closed(self.now);
+                self.handle(event);
+            }
+            words => panic!("what is {words:?}?"),
+        }
+    }
+
+    fn take(&mut self) -> (Vec<u8>, Vec<String>) {
+        self.write();
+        (std::mem::take(&mut self.said), std::mem::take(&mut self.told))
+    }
+}
