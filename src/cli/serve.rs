@@ -98,7 +98,11 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
             ListenerKind::Control => Door::Control,
         })
         .collect();
-    let daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
+    let mut daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
+    if let Ok(true) = is_volatile(Path::new(&config.spool)) {
+        log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
+        daemon.set_volatile();
+    }
     Ok((world, daemon))
 }
 
@@ -175,9 +179,6 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
         Via::Maildir(path) => log::info!("mail goes into {path}"),
         Via::Hold => log::warn!("no relay is configured: mail is held in the queue"),
         Via::Discard => log::warn!("mail is thrown away"),
-    }
-    if let Ok(true) = is_volatile(Path::new(&config.spool)) {
-        log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
     }
     if let Ok(false) = is_space_guaranteed(Path::new(&config.spool)) {
         log::info!("the file system of {} guarantees no space: keep some free", config.spool);

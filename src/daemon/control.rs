@@ -44,6 +44,8 @@ pub struct Admin<'a, W> {
     pub now: Now,
     /// Sessions, and how many there may be.
     pub sessions: (u16, u16),
+    /// The spool does not survive a reboot.
+    pub is_volatile: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -207,6 +207,7 @@ pub struct StatusLine<'a> {
     damaged: u32,
     oldest_age: u64,
     sessions: (u16, u16),
+    is_volatile: bool,
     committed: u64,
     syncs: u64,
     forwarder: &'a Forwarder,
@@ -227,6 +228,7 @@ impl<'a> StatusLine<'a> {
             damaged: 0,
             oldest_age: 0,
             sessions: admin.sessions,
+            is_volatile: admin.is_volatile,
             committed: queue.counters().committed,
             syncs: queue.counters().syncs,
             forwarder: admin.forwarder,
@@ -270,8 +272,8 @@ impl fmt::Display for StatusLine<'_> {
         )?;
         write!(
             out,
-            ",\"bounced\":{},\"clock_trusted\":{},\"syncs\":{},\"relays\":[",
-            counters.failed, self.now.unix.trusted, self.syncs
+            ",\"bounced\":{},\"clock_trusted\":{},\"syncs\":{},\"volatile\":{},\"relays\":[",
+            counters.failed, self.now.unix.trusted, self.syncs, self.is_volatile
         )?;
         for (number, lane) in self.forwarder.lanes().iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };

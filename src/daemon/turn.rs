@@ -77,6 +77,8 @@ pub struct Daemon {
     drain_until: Option<Instant>,
     /// The system has no descriptors left: not before that time.
     accept_again: Option<Instant>,
+    /// The spool does not survive a reboot.
+    is_volatile: bool,
     /// Somebody could go on at once.
     is_busy: bool,
 }
@@ -108,12 +110,18 @@ impl Daemon {
             recover_wait: RECOVER_WAIT.0,
             drain_until: None,
             accept_again: None,
+            is_volatile: false,
             is_busy: true,
             queue,
             config,
         };
         daemon.import.resume(&mut daemon.queue, world);
         daemon
+    }
+
+    /// The spool lies in memory: `status` says so.
+    pub fn set_volatile(&mut self) {
+        self.is_volatile = true;
     }
 
     /// The queue.
@@ -415,6 +423,7 @@ impl Daemon {
                     disk: world,
                     now,
                     sessions: (self.sessions.taken() as u16, self.config.sessions),
+                    is_volatile: self.is_volatile,
                 };
                 has_moved |= control.proceed(&mut admin);
                 if known.writable && !control.output().is_empty() {
@@ -690,7 +699,7 @@ fn handle(owner: u32) -> Handle {
 /// What a recovery found, one line.
 pub fn log_found(found: &Found) {
     let Found { messages, damaged, dropped, blind_groups, epoch, .. } = *found;
-    log::info!("spool: {messages} messages, opened for the {epoch}. time");
+    log::info!("spool: {messages} messages, epoch {epoch}");
     if dropped > 0 {
         log::info!("spool: dropped {dropped} messages that had not been acknowledged");
     }
