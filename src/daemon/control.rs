@@ -124,6 +124,11 @@ impl Control {
         self.state == State::AwaitRequest && !self.is_deserted && self.input.space() > 0
     }
 
+    /// True while a change of its waits to be durable.
+    pub fn awaits_commit(&self) -> bool {
+        matches!(self.state, State::AwaitCommit { .. })
+    }
+
     /// When to look at it though nothing has moved.
     pub fn deadline(&self) -> Option<Instant> {
         Some(self.last_moved + CONTROL_TIMEOUT)

@@ -88,14 +88,15 @@ fn head<W: Disk>(
     admin: &mut Admin<'_, W>,
 ) -> Option<Open> {
     let run = admin.queue.run(admin.now.instant);
+    let next = next(waiting, run, admin);
     let _ = write!(
         out,
         "{{\"id\":\"{}\",\"age\":{},\"state\":\"{}\",\"next\":",
         Base62(waiting.ticket.seq),
         run.saturating_sub(waiting.arrival),
-        state(waiting)
+        state(waiting, next)
     );
-    let _ = match next(waiting, run, admin) {
+    let _ = match next {
         Some(seconds) => write!(out, "{seconds}"),
         None => write!(out, "null"),
     };
@@ -165,14 +166,14 @@ fn recipients<W: Disk>(
     Some(open)
 }
 
-fn state(waiting: &Waiting) -> &'static str {
+fn state(waiting: &Waiting, next: Option<u64>) -> &'static str {
     if waiting.damaged {
         "damaged"
     } else if waiting.held || waiting.needs == HOLD {
         "held"
     } else if waiting.importing {
         "importing"
-    } else if waiting.ready != 0 {
+    } else if next == Some(0) {
         "active"
     } else {
         "waiting"
@@ -237,7 +238,7 @@ impl<'a> StatusLine<'a> {
         let mut from = 0;
         while let Some(waiting) = queue.next_waiting(from) {
             from = waiting.ticket.slot + 1;
-            match state(&waiting) {
+            match state(&waiting, None) {
                 "damaged" => line.damaged += 1,
                 "held" => line.held += 1,
                 _ => line.waiting += 1,
