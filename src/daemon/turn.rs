@@ -209,8 +209,12 @@ impl Daemon {
     }
 
     fn accept<W: World>(&mut self, world: &mut W, now: Now) {
-        let is_pause = self.accept_again.is_some_and(|again| now.instant < again);
-        if self.drain_until.is_some() || is_pause {
+        if self.drain_until.is_some() {
+            // Nobody shall wait in a backlog that will not be looked at again.
+            world.stop_listening();
+            return;
+        }
+        if self.accept_again.is_some_and(|again| now.instant < again) {
             return;
         }
         self.accept_again = None;
@@ -375,6 +379,10 @@ impl Daemon {
             if !has_moved {
                 break;
             }
+        }
+        if self.drain_until.is_some() && session.is_between_mails() {
+            // Its mail has just ended: the next turn takes leave of it.
+            self.is_busy = true;
         }
         if session.is_over() {
             session.close(queue);

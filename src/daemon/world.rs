@@ -92,6 +92,9 @@ pub trait Net {
     fn send(&mut self, token: Token, from: &[u8]) -> Transfer;
     /// Closes `token`; nothing happens if it is free.
     fn close(&mut self, token: Token);
+    /// Closes all listeners for ever: who connects now is refused at once and goes elsewhere, or
+    /// leaves the mail in the drop directory.
+    fn stop_listening(&mut self);
 }
 
 /// Names to addresses, off the loop.

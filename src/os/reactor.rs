@@ -229,6 +229,11 @@ impl Reactor {
         }
     }
 
+    /// Closes all listeners, with the connections that wait in their backlogs.
+    pub(crate) fn stop_listening(&mut self) {
+        self.listeners.clear();
+    }
+
     fn stream(&mut self, token: Token) -> Option<&mut Stream> {
         self.streams.get_mut(usize::from(token.0)).and_then(Option::as_mut)
     }
@@ -452,6 +457,18 @@ mod tests {
             Some(Stream::Plain(Socket::Tcp(stream))) => assert!(stream.nodelay().unwrap()),
             _ => panic!("no stream"),
         }
+    }
+
+    #[test]
+    fn who_comes_or_waits_after_the_last_listener_is_refused() {
+        let (mut reactor, address) = reactor();
+        let mut waiting = TcpStream::connect(address).unwrap();
+        reactor.stop_listening();
+        let error = TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = waiting.read(&mut [0; 10]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(matches!(reactor.accept(0, A), Accepted::Nothing));
     }
 
     #[test]

@@ -510,6 +510,10 @@ impl Net for World {
     fn close(&mut self, token: Token) {
         self.reactor.close(token);
     }
+
+    fn stop_listening(&mut self) {
+        self.reactor.stop_listening();
+    }
 }
 
 impl Resolver for World {

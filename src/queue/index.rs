@@ -1,7 +1,7 @@
 //! What the queue knows in memory of every slot: parallel rows, made once, never searched by hash.
 //!
-//! 48 bytes a slot, of which untouched ones cost no memory: a row is zeroed by the kernel and zero
-//! means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
+//! 48 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel and
+//! zero means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
 
 use super::block::State;
 use super::layout::NO_SLOT;
@@ -78,7 +78,9 @@ impl Index {
     pub(super) fn new(slots: u32) -> Index {
         Index {
             uses: Row::new(slots),
-            link: Row::new(slots),
+            // The one wide row that grows with a mail's bytes is written now: a large mail takes no
+            // memory that was not there at the start.
+            link: Row(vec![NO_SLOT; slots as usize]),
             seq: Row::new(slots),
             flags: Row::new(slots),
             done: Row::new(slots),

@@ -81,7 +81,7 @@ fn next_hop(messages: usize) -> (u16, Receiver<Duration>) {
             output.write_all(b"220 hop.test ESMTP\r\n").unwrap();
             let mut replied = Instant::now();
             while input.read_line(&mut line).is_ok_and(|count| count > 0) {
-                let reply = match line.get(..4).unwrap_or("") {
+                let reply = match line.get(..4).unwrap_or(&line) {
                     ".\r\n" if in_data => {
                         in_data = false;
                         left -= 1;
