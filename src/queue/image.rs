@@ -29,6 +29,9 @@ use core::time::Duration;
 /// How stale the running time and wall time in the superblock may grow while mail waits (I17).
 const SUPERBLOCK_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Drafts, seqs or generations in one epoch; MAIL and RSET in a loop take one in some microseconds.
+const NUMBERS_MAX: u32 = u32::MAX - (1 << 24);
+
 /// Names a message in the queue: its header's slot, and its number, which is never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticket {
@@ -139,6 +142,9 @@ impl Queue {
         origin: Origin,
         size: Option<u64>,
     ) -> Result<Draft, QueueError> {
+        // I8: a counter that ran over would bring numbers of the next epoch early, then old ones. A
+        // recovery raises the epoch. Seqs and pages are never ahead of this by more than the margin.
+        self.broken |= self.drafts.max(self.generation) >= NUMBERS_MAX;
         if self.broken {
             return Err(QueueError::Broken);
         }
@@ -412,7 +418,8 @@ impl Queue {
             Origin::Report => open,
             Origin::Client => kept,
             Origin::Stranger => {
-                let half = (self.index.free() + self.stranger_blocks) / 2;
+                // Free or theirs already; what others have reserved is neither.
+                let half = (open + self.stranger_blocks) / 2;
                 kept.min(half.saturating_sub(self.stranger_blocks))
             }
         }
@@ -460,9 +467,8 @@ impl Queue {
         self.synced.min(self.doubtful.saturating_sub(1))
     }
 
+    /// I8: epoch ‖ counter.
     fn number(&self, counter: u32) -> u64 {
-        // I8: epoch ‖ counter. A counter that ran over would need four thousand million messages
-        // in one boot; the epoch is then simply the next one's.
         (u64::from(self.epoch) << 32) + u64::from(counter) + 1
     }
 

@@ -880,4 +880,36 @@ mod tests {
         let (_, found) = open(&mut disk.0);
         assert_eq!((found.messages, found.damaged, found.dropped), (2, 0, 1));
     }
+
+    #[test]
+    fn numbers_that_run_out_end_in_a_new_epoch() {
+        let (mut disk, mut queue) = fresh(64);
+        queue.drafts = u32::MAX - (1 << 24);
+        assert!(matches!(queue.begin(&mut disk, Origin::Client, None), Err(QueueError::Broken)));
+        assert!(queue.is_broken());
+        let (mut queue, _) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+        assert!(queue.begin(&mut disk, Origin::Client, None).is_ok());
+    }
+
+    #[test]
+    fn strangers_together_hold_half_of_what_is_free_and_no_more() {
+        let (mut disk, mut queue) = fresh(165);
+        let free = queue.space().1;
+        let mut begun = Vec::new();
+        while let Ok(draft) = queue.begin(&mut disk, Origin::Stranger, Some(4 * 3968 - 1024)) {
+            begun.push(draft);
+        }
+        assert_eq!(begun.len() as u32 * 4, free / 2 / 4 * 4);
+        for draft in begun {
+            queue.abandon(draft);
+        }
+        // What clients have reserved is not free.
+        let client = queue.begin(&mut disk, Origin::Client, Some(80 * 3968 - 1024)).unwrap();
+        let mut blocks = 0;
+        while queue.begin(&mut disk, Origin::Stranger, None).is_ok() {
+            blocks += 1;
+        }
+        assert_eq!(blocks, (free - 80) / 2);
+        queue.abandon(client);
+    }
 }
