@@ -22,6 +22,7 @@ use super::envelope::Record;
 use super::index::{Index, Use};
 use super::layout::{self, GROUP_SLOTS, HEAD_BYTES, NO_SLOT, PAYLOAD_BYTES};
 use super::marks::Marks;
+use super::mutant::{self, Mutant};
 use crate::base::time::{Instant, earliest};
 use crate::limits::RECIPIENTS_MAX;
 use core::time::Duration;
@@ -258,7 +259,10 @@ impl Queue {
             self.abandon(draft);
             return Err(QueueError::Broken);
         }
-        let seq = self.number(self.seqs);
+        let seq = match mutant::is(Mutant::SeqAtMail) {
+            true => draft.number,
+            false => self.number(self.seqs),
+        };
         self.seqs += 1;
         let header = Header {
             seq,
@@ -282,6 +286,10 @@ impl Queue {
         self.clock = now;
         self.release_claims(&draft);
         self.index.link.set(slot, draft.first);
+        if written.is_err() && mutant::is(Mutant::RefusedFreedAtOnce) {
+            self.index.free_chain(draft.first, slot);
+            return Err(QueueError::Disk);
+        }
         if written.is_err() {
             // It may have landed all the same: dead on disk before its blocks are used again (I5).
             self.index.set_state(slot, State { seq, flags: State::DEAD, done: 0 });
@@ -293,6 +301,9 @@ impl Queue {
         }
         self.index.set_state(slot, State { seq, flags: 0, done: 0 });
         self.adopt(slot, &header, summary.needs);
+        if mutant::is(Mutant::SyncedTooEarly) {
+            self.synced = seq;
+        }
         let ticket = Ticket { slot, seq };
         self.batch.push(Waiting { owner, ticket });
         Ok(ticket)
@@ -330,7 +341,7 @@ impl Queue {
         if self.batch.is_empty() && !wanted && !(refresh && self.messages > 0) {
             return;
         }
-        let synced = self.sync(disk, wanted, refresh);
+        let synced = mutant::is(Mutant::AckBeforeSync) || self.sync(disk, wanted, refresh);
         for at in 0..self.batch.len() {
             let Some(Waiting { owner, ticket }) = self.batch.get(at).copied() else { break };
             if synced {

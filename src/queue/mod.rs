@@ -8,7 +8,7 @@
 //! - `envelope` records · `draft` a message on its way in · `reader` on its way out
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
-//! - `schedule` when a message is tried again
+//! - `mutant` rules broken for the tests' sake · `schedule` when a message is tried again
 //!
 //! Pure: the disk, the clock and randomness are arguments.
 
@@ -21,6 +21,7 @@ pub mod image;
 mod index;
 pub mod layout;
 mod marks;
+pub mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod schedule;
