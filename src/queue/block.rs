@@ -9,6 +9,7 @@
 
 use super::disk::{BLOCK_BYTES, Block};
 use super::layout::{GROUP_SLOTS, HEAD_BYTES, PAYLOAD_BYTES};
+use super::mutant;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24_128};
@@ -398,7 +399,10 @@ pub fn read_data(number: u32, block: &Block, seal: &Seal) -> Option<(Data, u64)>
             next: read_u32(block, 24),
             len,
         },
-        KIND_HEADER => Data::Header { header: header_fields(block), len },
+        KIND_HEADER => {
+            let header = header_fields(block);
+            Data::Header { header, len: mutant::len_with_state(&header, len) }
+        }
         _ => return None,
     };
     Some((data, read_u64(block, 0)))

@@ -4,11 +4,12 @@
 //! when the sync has come back (I6). A failed sync breaks the image at once (I11); a failed write
 //! of one page only leaves that page to be written later, its newest copy still stands.
 
-use super::block::{self, State, StatePage, Superblock};
+use super::block::{self, Data, State, StatePage, Superblock};
 use super::disk::Disk;
 use super::image::{Queue, Ticket};
 use super::index::Use;
 use super::layout::{self, GROUP_SLOTS};
+use super::mutant::{self, Mutant};
 use crate::base::time::Instant;
 
 impl Queue {
@@ -23,7 +24,9 @@ impl Queue {
         }
         let refreshed = refresh && self.write_superblock(disk);
         self.counters.syncs += 1;
-        if disk.sync().is_err() {
+        let is_good =
+            disk.sync().is_ok() || (mutant::is(Mutant::RetriedSync) && disk.sync().is_ok());
+        if !is_good {
             self.broken = true;
             return false;
         }
@@ -115,8 +118,12 @@ impl Queue {
         }
         let first = self.index.link.get(slot);
         let blocks = self.index.chain(first, slot).count() as u32;
-        self.index.set_use(slot, Use::Dying);
         self.messages -= 1;
+        if mutant::is(Mutant::ReuseBeforeSync) {
+            self.index.free_chain(first, slot);
+            return self.marks.note(group, now);
+        }
+        self.index.set_use(slot, Use::Dying);
         self.marks.note_dying(group, blocks, now);
     }
 
@@ -125,6 +132,9 @@ impl Queue {
         let mut from = 0;
         while let Some((group, copy)) = self.marks.next_dirty(from) {
             from = group + 1;
+            if mutant::is(Mutant::StateInHeader) {
+                self.mark_headers(disk, group);
+            }
             let number = layout::state_page(group, copy);
             let page = StatePage {
                 generation: self.next_generation(),
@@ -151,6 +161,30 @@ impl Queue {
             }
         }
         all
+    }
+
+    /// The mutant: marks a header where it stands.
+    fn mark_headers(&mut self, disk: &mut impl Disk, group: u32) {
+        let first = group * GROUP_SLOTS;
+        for slot in (first..first + GROUP_SLOTS).filter(|slot| *slot < self.index.slots()) {
+            let number = layout::block_of(slot);
+            let is_marked =
+                self.index.used_as(slot) == Use::Message && self.index.state(slot).done != 0;
+            if is_marked
+                && disk.read(number, &mut self.page).is_ok()
+                && let Some((Data::Header { mut header, len }, _)) =
+                    block::read_data(number, &self.page, &self.seal)
+            {
+                header.flags |= mutant::STATE_FOLLOWS;
+                let done = self.index.state(slot).done.to_le_bytes();
+                if len + done.len() <= layout::PAYLOAD_BYTES {
+                    self.page.last_chunk_mut().into_iter().for_each(|end| *end = done);
+                    let len = layout::PAYLOAD_BYTES;
+                    block::write_header(number, &mut self.page, &self.seal, &header, len);
+                    let _ = disk.write(number, &self.page);
+                }
+            }
+        }
     }
 
     /// Writes the superblock over its older copy; it counts after the next sync.
@@ -191,7 +225,7 @@ impl Queue {
     }
 
     fn next_generation(&mut self) -> u64 {
-        self.generation += 1;
+        self.generation += u32::from(!mutant::is(Mutant::GenerationRepeated));
         (u64::from(self.epoch) << 32) + u64::from(self.generation)
     }
 }

@@ -22,12 +22,16 @@ use super::envelope::Record;
 use super::index::{Index, Use};
 use super::layout::{self, GROUP_SLOTS, HEAD_BYTES, NO_SLOT, PAYLOAD_BYTES};
 use super::marks::Marks;
+use super::mutant::{self, Mutant};
 use crate::base::time::{Instant, earliest};
 use crate::limits::RECIPIENTS_MAX;
 use core::time::Duration;
 
 /// How stale the running time and wall time in the superblock may grow while mail waits (I17).
 const SUPERBLOCK_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Drafts, seqs or generations in one epoch; MAIL and RSET in a loop take one in some microseconds.
+const NUMBERS_MAX: u32 = u32::MAX - (1 << 24);
 
 /// Names a message in the queue: its header's slot, and its number, which is never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,6 +143,9 @@ impl Queue {
         origin: Origin,
         size: Option<u64>,
     ) -> Result<Draft, QueueError> {
+        // I8: a counter that ran over would bring numbers of the next epoch early, then old ones. A
+        // recovery raises the epoch. Seqs and pages are never ahead of this by more than the margin.
+        self.broken |= self.drafts.max(self.generation) >= NUMBERS_MAX;
         if self.broken {
             return Err(QueueError::Broken);
         }
@@ -252,7 +259,10 @@ impl Queue {
             self.abandon(draft);
             return Err(QueueError::Broken);
         }
-        let seq = self.number(self.seqs);
+        let seq = match mutant::is(Mutant::SeqAtMail) {
+            true => draft.number,
+            false => self.number(self.seqs),
+        };
         self.seqs += 1;
         let header = Header {
             seq,
@@ -276,6 +286,10 @@ impl Queue {
         self.clock = now;
         self.release_claims(&draft);
         self.index.link.set(slot, draft.first);
+        if written.is_err() && mutant::is(Mutant::RefusedFreedAtOnce) {
+            self.index.free_chain(draft.first, slot);
+            return Err(QueueError::Disk);
+        }
         if written.is_err() {
             // It may have landed all the same: dead on disk before its blocks are used again (I5).
             self.index.set_state(slot, State { seq, flags: State::DEAD, done: 0 });
@@ -287,6 +301,9 @@ impl Queue {
         }
         self.index.set_state(slot, State { seq, flags: 0, done: 0 });
         self.adopt(slot, &header, summary.needs);
+        if mutant::is(Mutant::SyncedTooEarly) {
+            self.synced = seq;
+        }
         let ticket = Ticket { slot, seq };
         self.batch.push(Waiting { owner, ticket });
         Ok(ticket)
@@ -324,7 +341,7 @@ impl Queue {
         if self.batch.is_empty() && !wanted && !(refresh && self.messages > 0) {
             return;
         }
-        let synced = self.sync(disk, wanted, refresh);
+        let synced = mutant::is(Mutant::AckBeforeSync) || self.sync(disk, wanted, refresh);
         for at in 0..self.batch.len() {
             let Some(Waiting { owner, ticket }) = self.batch.get(at).copied() else { break };
             if synced {
@@ -412,7 +429,8 @@ impl Queue {
             Origin::Report => open,
             Origin::Client => kept,
             Origin::Stranger => {
-                let half = (self.index.free() + self.stranger_blocks) / 2;
+                // Free or theirs already; what others have reserved is neither.
+                let half = (open + self.stranger_blocks) / 2;
                 kept.min(half.saturating_sub(self.stranger_blocks))
             }
         }
@@ -460,9 +478,8 @@ impl Queue {
         self.synced.min(self.doubtful.saturating_sub(1))
     }
 
+    /// I8: epoch ‖ counter.
     fn number(&self, counter: u32) -> u64 {
-        // I8: epoch ‖ counter. A counter that ran over would need four thousand million messages
-        // in one boot; the epoch is then simply the next one's.
         (u64::from(self.epoch) << 32) + u64::from(counter) + 1
     }
 

@@ -4,6 +4,7 @@
 //! only when they have waited [`MARK_AGE_MAX`], and at once when someone is in a hurry. So a kill
 //! repeats at most the deliveries finished since the last state write, and flash is spared.
 
+use super::mutant::{self, Mutant};
 use crate::base::time::Instant;
 use core::time::Duration;
 
@@ -75,6 +76,9 @@ impl Marks {
 
     pub(super) fn are_due(&self, now: Instant, commit_happens: bool) -> bool {
         let Some(since) = self.since else { return false };
+        if mutant::is(Mutant::MarksKeptInMemory) {
+            return false;
+        }
         self.hurry || (commit_happens && self.waiting >= MARKS_MAX) || now >= since + MARK_AGE_MAX
     }
 
@@ -87,6 +91,9 @@ impl Marks {
     pub(super) fn next_dirty(&self, from: u32) -> Option<(u32, u32)> {
         let groups = (0u32..).zip(self.groups.iter()).skip(from as usize);
         let found = groups.into_iter().find(|(_, group)| group.dirty);
+        if mutant::is(Mutant::StateOverDurable) {
+            return found.map(|(number, group)| (number, group.newest.into()));
+        }
         found.map(|(number, group)| (number, 1 - u32::from(group.newest)))
     }
 
@@ -110,7 +117,7 @@ impl Marks {
         for (number, group) in (0u32..).zip(self.groups.iter_mut()) {
             if group.written {
                 group.written = false;
-                group.newest = 1 - group.newest;
+                group.newest ^= u8::from(!mutant::is(Mutant::StateOverDurable));
                 each(number);
             }
             left_dirty |= group.dirty;

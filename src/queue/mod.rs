@@ -9,7 +9,7 @@
 //! - `waiting` the queue as the relay sees it
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
-//! - `schedule` when a message is tried again
+//! - `mutant` rules broken for the tests' sake · `schedule` when a message is tried again
 //!
 //! Pure: the disk, the clock and randomness are arguments.
 
@@ -23,6 +23,7 @@ mod index;
 pub mod layout;
 mod marks;
 pub mod message;
+pub mod mutant;
 pub mod reader;
 pub mod recovery;
 pub mod schedule;

@@ -14,6 +14,7 @@ use super::disk::{Block, Disk, DiskError, new_block};
 use super::image::{Queue, Ticket};
 use super::index::Use;
 use super::layout::{self, GROUP_SLOTS, NO_SLOT};
+use super::mutant::{self, Mutant};
 use crate::base::time::Instant;
 
 /// Seconds of running that a boot counts for at least: a machine that is cut every minute ages its
@@ -96,7 +97,9 @@ pub fn recover(
     // What a process that was killed has written may be read below and still be lost to a power
     // cut: nothing is taken for the newest durable copy before it is durable (I6). After a failed
     // sync this one promises nothing of what came before it: the medium is read to know (I11).
-    disk.sync()?;
+    if !mutant::is(Mutant::RecoveryUnsynced) {
+        disk.sync()?;
+    }
     let (seal, superblock, copy) = read_roots(disk, &mut block)?;
     let slots = superblock.slots;
     let wanted = layout::blocks_for(slots);
@@ -122,11 +125,25 @@ pub fn recover(
     // I8. No image of ours is opened four thousand million times.
     found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
     queue.epoch = found.epoch;
+    if mutant::is(Mutant::EpochNotRaised) {
+        queue.epoch = superblock.epoch.max(1);
+    }
     queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
+    if mutant::is(Mutant::AgeForgotten) {
+        queue.run_base = RUN_SECONDS_MIN;
+    }
     queue.counters.damaged = found.damaged;
     queue.messages = found.messages + found.damaged;
     queue.settle(disk, now, highest, found.dropped)?;
     Ok((queue, found))
+}
+
+/// I9: what the medium has, not what a cache says it has.
+fn read_medium(disk: &mut impl Disk, number: u32, into: &mut Block) -> Result<(), DiskError> {
+    if mutant::is(Mutant::RecoveryFromCache) {
+        return disk.read(number, into);
+    }
+    disk.read_medium(number, into)
 }
 
 /// The seal, the newest superblock, and which copy that is.
@@ -137,7 +154,7 @@ fn read_roots(
     // One of the three may be unreadable; the others say the same.
     let mut failure = RecoverError::Foreign(Foreign::NotAnImage);
     let known =
-        match disk.read_medium(layout::IDENTITY, block).map(|()| block::read_identity(block)) {
+        match read_medium(disk, layout::IDENTITY, block).map(|()| block::read_identity(block)) {
             Ok(Ok(seal)) => Some(seal),
             Ok(Err(Foreign::NotAnImage)) => None,
             Ok(Err(later)) => return Err(RecoverError::Foreign(later)),
@@ -148,7 +165,7 @@ fn read_roots(
         };
     let mut newest: Option<(Seal, Superblock, usize)> = None;
     for (copy, number) in layout::SUPERBLOCKS.into_iter().enumerate() {
-        if let Err(error) = disk.read_medium(number, block) {
+        if let Err(error) = read_medium(disk, number, block) {
             failure = RecoverError::Disk(error);
         } else if let Some((seal, superblock)) =
             block::read_superblock(number, block, known.as_ref())
@@ -203,7 +220,7 @@ impl Scan {
         let mut newest: Option<(block::StatePage, u8)> = None;
         for copy in 0..2u8 {
             let number = layout::state_page(group, copy.into());
-            if disk.read_medium(number, &mut self.block).is_err() {
+            if read_medium(disk, number, &mut self.block).is_err() {
                 continue;
             }
             let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
@@ -232,7 +249,7 @@ impl Scan {
     fn read_slot(&mut self, disk: &mut impl Disk, slot: u32, is_blind: bool) {
         let number = layout::block_of(slot);
         self.queue.index.link.set(slot, NO_SLOT);
-        if disk.read_medium(number, &mut self.block).is_err() {
+        if read_medium(disk, number, &mut self.block).is_err() {
             // Its state stays as it was read: if the medium comes back, so does the message.
             self.queue.index.set_use(slot, Use::Unread);
             return;
@@ -283,16 +300,21 @@ impl Scan {
             let state = self.queue.index.state(slot);
             let ticket = Ticket { slot, seq: state.seq };
             // What the queue that broke had answered 451, or had finished, is not there (I11).
-            let is_over = broken.is_some_and(|queue| queue.is_over(ticket));
+            let is_over = broken.is_some_and(|queue| queue.is_over(ticket))
+                && !mutant::is(Mutant::RefusedStays);
             self.claimed = 0;
             self.queue.index.link.set(slot, slot);
-            if let Some(state) = broken.and_then(|queue| queue.known_state(ticket)) {
+            if let Some(state) = broken.and_then(|queue| queue.known_state(ticket))
+                && !mutant::is(Mutant::MarksForgotten)
+            {
                 self.queue.index.set_state(slot, state);
             }
             match if is_over { Walk::Broken } else { self.walk(disk, ticket) } {
                 Walk::Whole(header) => self.keep(slot, &header),
                 Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
+                Walk::Broken if mutant::is(Mutant::DamageDropped) => self.forget(slot),
                 Walk::Broken => self.keep_damaged(slot),
+                Walk::Unreadable(_) if mutant::is(Mutant::UnreadableDropped) => self.forget(slot),
                 Walk::Unreadable(Some(draft)) => {
                     self.claim_draft(disk, slot, draft);
                     self.keep_damaged(slot);
@@ -338,7 +360,7 @@ impl Scan {
     /// Walks the chain of the header in `ticket`'s slot, claiming its body blocks.
     fn walk(&mut self, disk: &mut impl Disk, ticket: Ticket) -> Walk {
         let number = layout::block_of(ticket.slot);
-        if disk.read_medium(number, &mut self.block).is_err() {
+        if read_medium(disk, number, &mut self.block).is_err() {
             return Walk::Unreadable(None);
         }
         let seal = self.queue.seal;
@@ -356,7 +378,7 @@ impl Scan {
             }
             let number = layout::block_of(slot);
             let is_unread = match self.queue.index.used_as(slot) {
-                Use::Free => disk.read_medium(number, &mut self.chain).is_err(),
+                Use::Free => read_medium(disk, number, &mut self.chain).is_err(),
                 Use::Unread => true,
                 _ => return Walk::Broken,
             };
@@ -369,7 +391,8 @@ impl Scan {
             else {
                 return Walk::Broken;
             };
-            if draft != header.draft || at != index - 1 {
+            let is_bound = draft == header.draft && at == index - 1;
+            if !is_bound && !mutant::is(Mutant::BodyNotBound) {
                 return Walk::Broken;
             }
             binding.add(number, tag);
@@ -379,7 +402,7 @@ impl Scan {
         }
         let is_whole = slot == ticket.slot
             && header.count > 0
-            && binding.digest() == header.digest
+            && (binding.digest() == header.digest || mutant::is(Mutant::BodyNotBound))
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
         if is_whole { Walk::Whole(header) } else { Walk::Broken }
@@ -403,7 +426,7 @@ impl Scan {
         for slot in 0..self.queue.index.slots() {
             let number = layout::block_of(slot);
             if self.queue.index.used_as(slot) == Use::Free
-                && disk.read_medium(number, &mut self.chain).is_ok()
+                && read_medium(disk, number, &mut self.chain).is_ok()
                 && let Some((Data::Body { draft: whose, .. }, _)) =
                     block::read_data(number, &self.chain, &seal)
                 && whose == draft
@@ -464,6 +487,9 @@ impl Queue {
         let synced = self.synced.max(highest);
         if dropped == 0 {
             self.synced = synced;
+        }
+        if mutant::is(Mutant::NoSettling) {
+            return Ok(());
         }
         self.marks.set_all_dirty(now);
         self.marks.hurry();
@@ -879,5 +905,37 @@ mod tests {
         }
         let (_, found) = open(&mut disk.0);
         assert_eq!((found.messages, found.damaged, found.dropped), (2, 0, 1));
+    }
+
+    #[test]
+    fn numbers_that_run_out_end_in_a_new_epoch() {
+        let (mut disk, mut queue) = fresh(64);
+        queue.drafts = u32::MAX - (1 << 24);
+        assert!(matches!(queue.begin(&mut disk, Origin::Client, None), Err(QueueError::Broken)));
+        assert!(queue.is_broken());
+        let (mut queue, _) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+        assert!(queue.begin(&mut disk, Origin::Client, None).is_ok());
+    }
+
+    #[test]
+    fn strangers_together_hold_half_of_what_is_free_and_no_more() {
+        let (mut disk, mut queue) = fresh(165);
+        let free = queue.space().1;
+        let mut begun = Vec::new();
+        while let Ok(draft) = queue.begin(&mut disk, Origin::Stranger, Some(4 * 3968 - 1024)) {
+            begun.push(draft);
+        }
+        assert_eq!(begun.len() as u32 * 4, free / 2 / 4 * 4);
+        for draft in begun {
+            queue.abandon(draft);
+        }
+        // What clients have reserved is not free.
+        let client = queue.begin(&mut disk, Origin::Client, Some(80 * 3968 - 1024)).unwrap();
+        let mut blocks = 0;
+        while queue.begin(&mut disk, Origin::Stranger, None).is_ok() {
+            blocks += 1;
+        }
+        assert_eq!(blocks, (free - 80) / 2);
+        queue.abandon(client);
     }
 }

@@ -87,6 +87,14 @@ impl SimDisk {
         SimDisk::new(image, random)
     }
 
+    /// The disk after the process was killed at `moment`: what was written is still in the cache.
+    pub fn after_kill(moment: &Moment, random: Random) -> SimDisk {
+        let mut disk = SimDisk::new(moment.durable.clone(), random);
+        disk.pending = moment.pending.clone();
+        disk.cache.extend(moment.pending.iter().cloned());
+        disk
+    }
+
     pub fn moment(&self) -> Moment {
         Moment { durable: self.durable.clone(), pending: self.pending.clone() }
     }

@@ -164,7 +164,10 @@ impl Judge {
             let disk = SimDisk::after_cut(moment, cut, random);
             return self.point_on_bad_medium(disk, model);
         }
-        let mut disk = SimDisk::after_cut(moment, cut, random);
+        let mut disk = match depth < DEPTH_MAX && self.random.chance(1, 8) {
+            true => SimDisk::after_kill(moment, random),
+            false => SimDisk::after_cut(moment, cut, random),
+        };
         let goes_deeper = depth < DEPTH_MAX && self.random.chance(2, 3);
         disk.is_recording = goes_deeper;
         let (queue, found) = open(&mut disk, NOW)?;

@@ -1,0 +1,90 @@
+//! Rules of the queue that can be broken on purpose, one at a time, so that the crash tests prove that
+//! they would notice. Chosen at run time in a build with the feature `mutants`; in the product
+//! [`is`] is a constant no, and nothing of this remains.
+
+use super::block::Header;
+use super::layout::PAYLOAD_BYTES;
+
+/// A rule left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Any whole body block will do in a chain (I2).
+    BodyNotBound = 1,
+    /// Blocks are free as soon as their message is finished (I5).
+    ReuseBeforeSync,
+    /// Receipts come before the sync (I1).
+    AckBeforeSync,
+    /// A state page is written over its newest durable copy (I6).
+    StateOverDurable,
+    /// The epoch is not raised (I8).
+    EpochNotRaised,
+    /// Recovery does not write the state pages (I9).
+    NoSettling,
+    /// The seq is taken with the first byte, not with the header.
+    SeqAtMail,
+    /// A failed sync is tried again (I11).
+    RetriedSync,
+    /// Marks are written into the header's block (I3).
+    StateInHeader,
+    /// `synced` counts what is written, not what is durable (I10).
+    SyncedTooEarly,
+    /// Recovery believes the cache (I9).
+    RecoveryFromCache,
+    /// Recovery reads what is not durable (I6).
+    RecoveryUnsynced,
+    /// What was answered 451 stays (I11).
+    RefusedStays,
+    /// Marks that only memory had are forgotten after a failed sync (I11).
+    MarksForgotten,
+    /// A header whose write failed is as if it had never been written (I5).
+    RefusedFreedAtOnce,
+    /// Every incomplete message is dropped (I10).
+    DamageDropped,
+    /// What cannot be read is taken for incomplete (I10).
+    UnreadableDropped,
+    /// All pages of an opening bear the same generation (I6).
+    GenerationRepeated,
+    /// Pages with marks are never written but for space (I16).
+    MarksKeptInMemory,
+    /// Running time begins anew with each opening (I17).
+    AgeForgotten,
+}
+
+#[cfg(feature = "mutants")]
+mod choice {
+    use super::Mutant;
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+    /// Breaks `mutant`'s rule from now on; none is the product.
+    pub fn choose(mutant: Option<Mutant>) {
+        CHOSEN.store(mutant.map_or(0, |mutant| mutant as u8), Ordering::Relaxed);
+    }
+
+    /// Is this the rule to break?
+    pub fn is(mutant: Mutant) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == mutant as u8
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use choice::{choose, is};
+
+/// Is this the rule to break? Never.
+#[cfg(not(feature = "mutants"))]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
+
+/// The flag of a header whose block ends with marks, in [`Mutant::StateInHeader`].
+pub const STATE_FOLLOWS: u32 = 1 << 31;
+
+/// The length of the payload in a header block of length `len`, where marks may follow it.
+pub fn len_with_state(header: &Header, len: usize) -> usize {
+    if !is(Mutant::StateInHeader) || header.flags & STATE_FOLLOWS == 0 {
+        return len;
+    }
+    let bodies = header.count.saturating_sub(1) as usize * PAYLOAD_BYTES;
+    (header.envelope_len as usize + header.message_len as usize).saturating_sub(bodies)
+}
