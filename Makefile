@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 rust:
-	@command -v $(CARGO) >/dev/null || { echo "missing: cargo (Rust 1.85 or later, see https://rustup.rs)"; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "missing: cargo (Rust 1.88 or later, see https://rustup.rs)"; exit 1; }
 
 build: rust ## the release binary
 	$(CARGO) build --release

@@ -1,4 +1,160 @@
 //! mote, a mail system for machines that are too small, too old or too unattended for any other.
+//!
+//! One process with one loop takes mail by SMTP and from local programs, keeps it in one file of
+//! fixed size, and sends it on to a smarthost or files it into a Maildir. 250 means on disk, every
+//! limit is known when it starts, and pulling the plug is the ordinary way to stop it.
+//!
+//! This is the map. What each file is, and what it promises, stands at its head.
+//!
+//! # The flow
+//!
+//! ```text
+//! bytes → line → command → server machine → queue (one sync a turn) → 250
+//!                                             ↓ due
+//!         route → resolve → connect → client machine → next hop → outcome per recipient
+//!           ↓                                                        ↓
+//!         Maildir                                        queue: done, later, or a report
+//! ```
+//!
+//! Left to right is [`intake`], the second line is [`relay`], and they meet only in [`queue`].
+//! `sendmail` enters at the left like any other client; what it left in the drop directory while
+//! the daemon was down enters at the queue.
+//!
+//! # Layers
+//!
+//! A room imports only rows below its own, and neighbours on a row do not see each other.
+//! `tests/tidy.rs` holds everyone to it.
+//!
+//! | row | rooms                           | what is there                                         |
+//! |-----|---------------------------------|-------------------------------------------------------|
+//! | 7   | `main`                          | arguments in, exit code out                           |
+//! | 6   | [`cli`]                         | one file a verb                                       |
+//! | 5   | [`os`]                          | the only door: sockets, files, clocks, threads        |
+//! | 4   | [`daemon`]                      | the whole machine: one turn of the loop               |
+//! | 3   | [`intake`], [`relay`]           | from a peer into the queue; from there to a next hop  |
+//! | 2   | [`smtp`], [`queue`], [`config`] | the protocol; the spool; the settings                 |
+//! | 1   | [`mail`]                        | addresses, headers, stamps, reports                   |
+//! | 0   | [`base`], [`limits`]            | buffers, slots, time as numbers; every maximum        |
+//!
+//! Rows 0 to 4 are pure: no socket, file, clock, randomness or thread. What they need of the world
+//! is a trait in the room that needs it (`daemon/world.rs`, `queue/disk.rs`, `relay/mailbox.rs`,
+//! `intake/drop_directory.rs`). `os/world.rs` implements them all for a real machine; tests
+//! implement them again for a simulated one. Every machine there has the same shape: it is lent
+//! bytes and `now`, and gives events, output and a deadline.
+//!
+//! # The laws
+//!
+//! Comments cite them as LAW n.
+//!
+//! 1. 250 means on disk: the reply needs a `Receipt`, which only a finished sync makes.
+//! 2. A limit on everything. Full is an answer (421, 452), never a growing buffer; on the plain
+//!    path nothing is allocated after the start.
+//! 3. Bytes from a peer, a file or a disk never panic.
+//! 4. Stopping is crashing, and starting is recovery.
+//! 5. Parse once, into types that cannot lie.
+//! 6. CRLF is CRLF: no bare CR or LF ends anything, and none is passed on.
+//! 7. What is temporary stays queued: nothing temporary ends a message before it expires.
+//! 8. `unsafe` only around a system call, with the reason beside it.
+//!
+//! # Numbers in comments
+//!
+//! I1 to I18 are the queue's invariants; `queue/FORMAT.md` lists them. The others are:
+//!
+//! | decisions | what was decided                                                               |
+//! |-----------|--------------------------------------------------------------------------------|
+//! | 1         | stored is what was submitted; fields are added and removed at each attempt     |
+//! | 4         | after the final dot a session parses nothing until the verdict of the sync     |
+//! | 5         | a host's trouble delays its lane, a recipient's 4xx delays that message        |
+//! | 6         | what each failure of a next hop means: another host, later, or never           |
+//! | 7         | trouble with a login holds the lane, it never ends a message                   |
+//! | 15        | full slots: the last stranger waits in a spare one, the idlest gives way       |
+//! | 19        | without a config file everything lies under one home                           |
+//!
+//! | threats | what is refused                                                                  |
+//! |---------|----------------------------------------------------------------------------------|
+//! | 1       | an end of message that is not CRLF.CRLF (SMTP smuggling)                         |
+//! | 3       | a web browser's or a TLS client's first bytes taken for commands                 |
+//! | 4       | control bytes in addresses                                                       |
+//! | 6       | files opened for whoever calls sendmail with a clever option                     |
+//! | 7       | relaying for strangers, also by `%`, `!` and source routes                       |
+//! | 10      | clients that are slow on purpose                                                 |
+//! | 14      | reports about reports, and reports to strangers                                  |
+//! | 17      | links, devices and races in the drop directory                                   |
+//! | 18, 19  | sockets and files that are open to others for a moment, or for ever              |
+//! | 20      | a peer's bytes that forge a log line                                             |
+//! | 25      | a next hop that talks without end                                                |
+//!
+//! # Where to start reading
+//!
+//! - `daemon/turn.rs`, [`daemon::turn::Daemon::turn`]: the loop, in a dozen lines
+//! - `smtp/server.rs`: what a session is, with the scripts of `tests/dialogues/server` beside it
+//! - `queue/image.rs`: the life of a message as a table; then `queue/recovery.rs`
+//! - `relay/forwarder.rs`: what is due, and who sends it
+//! - `limits.rs` and `config/table.rs`: every number, and every key
+//!
+//! # One message, from socket to delivery
+//!
+//! 1. `os/reactor.rs` sees bytes, `os/world.rs` tells an event, and `cli/serve.rs` calls
+//!    `daemon/turn.rs`, which reads the socket straight into the session's buffer
+//!    (`intake/session.rs`). Who gets a session at all is decided in `daemon/doors.rs`.
+//! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
+//!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets.
+//! 3. MAIL and RCPT are questions to `intake/admission.rs`. `relay/route.rs` tells, through the
+//!    daemon, which lanes each recipient needs. The envelope goes into a draft as records
+//!    (`queue/draft.rs`, `queue/envelope.rs`).
+//! 4. DATA: `smtp/data.rs` takes the dots out, `mail/header.rs` measures what streams by, and the
+//!    draft writes full blocks (`queue/block.rs`) through `os/disk.rs`.
+//! 5. The final dot: `Queue::finish` writes the header block and puts the message on the batch. At
+//!    the end of the turn `queue/commit.rs` syncs once for all of them, and the session says 250.
+//! 6. In the same turn the receipt goes to `relay/forwarder.rs`, which offers the message to its
+//!    lanes (`relay/lane.rs`); a free sending slot takes it (`relay/sender.rs`).
+//! 7. The sender asks for a name (`os/resolver.rs`) and a connection (`os/reactor.rs`), unless one
+//!    is still open, and steps `smtp/client.rs`. `relay/attempt.rs` reads the message back block by
+//!    block (`queue/message.rs`, `queue/reader.rs`), puts Received and what is missing before it
+//!    (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs` and
+//!    `os/mailbox.rs` instead.
+//! 8. Replies are noted in `relay/ledger.rs`. `relay/settle.rs` logs them and marks recipients as
+//!    done (`queue/marks.rs`), to be written with a later commit. What failed for good becomes a
+//!    report (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due
+//!    again by its age (`queue/schedule.rs`).
+//! 9. When all are done the message dies, and once its state page is synced its slots are free.
+//!
+//! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
+//! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3.
+//!
+//! # Lexicon
+//!
+//! Coming in:
+//! - **session**: one conversation with a peer that hands in mail, and the memory for it
+//! - **transaction**: what a session holds from MAIL to the verdict; RSET frees exactly this
+//! - **draft**: a message on its way into the queue, which no header names yet
+//! - **batch**: the finished drafts that wait for the turn's sync; **commit**: that sync
+//! - **receipt**: proof that a message is durable; without it there is no 250
+//! - **drop**: a message that `sendmail` left as a file; **import**: bringing it into the queue
+//!
+//! In the queue:
+//! - **image**: the one file; **slot**: one of its data blocks; **group**: 168 slots and the two
+//!   copies of their **state page**, which tells who is done, what is dead and what is held
+//! - **seal**: the image's id and random key, with which every block is hashed
+//! - **epoch**: how often the image was opened; it is the high part of every number below
+//! - **seq**: a message's number, never used twice; logs and `mailq` print it as the queue id
+//! - **ticket**: slot and seq, which name a message in the queue
+//! - **mark**: a change of state in memory, such as a recipient who is done, not yet written
+//! - **run**: seconds that the daemon has run, over all boots; ages are measured in it
+//! - **recovery**: from a medium to an open queue, at every start and after every failed sync
+//!
+//! Going out:
+//! - **route**: which destination a recipient's mail goes to, by the present config, never stored
+//! - **lane**: one destination, with its back-off; **needs** and **ready** are sets of lanes
+//! - **sender**: a sending slot, one connection to a next hop and the buffers for it
+//! - **attempt**: one message × one lane; **ledger**: how that went, recipient by recipient
+//! - **forwarder**: all of it: what is due, and who sends it
+//! - **report**: the message that tells a sender what failed (RFC 3464)
+//!
+//! Everywhere:
+//! - **slot**, **handle**: a place made at the start; a handle also names who lives there now
+//! - **token**: a socket's number for its slot, for ever
+//! - **turn**: once round the loop: events in, one commit, replies out, the next deadline
 
 pub mod base;
 pub mod config;
