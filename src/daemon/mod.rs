@@ -2,6 +2,7 @@
 //!
 //! - `world` what it needs of the outside, as traits
 //! - `turn` the [`turn::Daemon`]: events in, one commit, replies out, the next deadline
+//! - `service` the bytes between sockets and machines, a part of the turn
 //! - `doors` which connection gets which slot, and who has to give his up
 //! - `control` the administrator's socket: one request line, JSON lines back
 //! - `listing` those lines
@@ -11,5 +12,6 @@
 pub mod control;
 pub mod doors;
 pub mod listing;
+mod service;
 pub mod turn;
 pub mod world;

@@ -11,23 +11,20 @@
 //! When a sync has failed the queue is recovered, with a back-off, while committed mail goes on
 //! being delivered (I11).
 
-use super::control::{Admin, Control};
+use super::control::Control;
 use super::doors::Doors;
-use super::world::{Accepted, Event, Peer, Token, Transfer, World};
+use super::service::Routes;
+use super::world::{Accepted, Event, Peer, Token, World};
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
-use crate::intake::Lookout;
 use crate::intake::admission::Admission;
 use crate::intake::import::Import;
 use crate::intake::session::{self, Session};
-use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
-use crate::mail::address::Address;
+use crate::limits::CONTROL_SLOTS;
 use crate::queue::recovery::{Found, RecoverError, recover};
 use crate::queue::{NotDurable, Queue, Receipt};
-use crate::relay::forwarder::{self, Forwarder, Request};
-use crate::relay::sender;
-use crate::smtp::reply::Reply;
+use crate::relay::forwarder::{self, Forwarder};
 use core::time::Duration;
 
 const OWNER_IMPORT: u32 = 1 << 30;
@@ -54,33 +51,33 @@ pub enum Door {
 
 /// What is known of a socket's readiness since it was last used up.
 #[derive(Clone, Copy, Default)]
-struct Readiness {
-    readable: bool,
-    writable: bool,
-    closed: bool,
+pub(super) struct Readiness {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) closed: bool,
 }
 
 /// See the module's head.
 pub struct Daemon {
-    config: Config,
-    queue: Queue,
-    sessions: Slots<Session>,
-    controls: Slots<Control>,
+    pub(super) config: Config,
+    pub(super) queue: Queue,
+    pub(super) sessions: Slots<Session>,
+    pub(super) controls: Slots<Control>,
     import: Import,
-    forwarder: Forwarder,
+    pub(super) forwarder: Forwarder,
     doors: Doors,
     listeners: Vec<(Door, bool)>,
-    readiness: Vec<Readiness>,
+    pub(super) readiness: Vec<Readiness>,
     verdicts: Vec<(u32, Result<Receipt, NotDurable>)>,
     recover_at: Option<Instant>,
     recover_wait: Duration,
-    drain_until: Option<Instant>,
+    pub(super) drain_until: Option<Instant>,
     /// The system has no descriptors left: not before that time.
     accept_again: Option<Instant>,
     /// The spool does not survive a reboot.
-    is_volatile: bool,
+    pub(super) is_volatile: bool,
     /// Somebody could go on at once.
-    is_busy: bool,
+    pub(super) is_busy: bool,
 }
 
 /// How many tokens a daemon with this config uses.
@@ -302,97 +299,6 @@ impl Daemon {
         true
     }
 
-    fn serve_sessions<W: World>(&mut self, world: &mut W, now: Now) {
-        for index in 0..self.sessions.capacity() {
-            let Some((_, session)) = self.sessions.at(index) else { continue };
-            if self.drain_until.is_some() && session.is_between_mails() {
-                session.dismiss(Reply::SHUTTING_DOWN, &mut self.queue);
-            }
-            let deadline = session.deadline(&self.config);
-            if deadline.is_some_and(|deadline| now.instant >= deadline) {
-                // What has come meanwhile counts: it is looked at before the deadline is judged.
-                self.serve_session(index, world, now);
-                if let Some((_, session)) = self.sessions.at(index) {
-                    session.timed_out(&self.config, &mut self.queue, now.instant);
-                }
-            }
-            self.serve_session(index, world, now);
-        }
-    }
-
-    /// Moves bytes both ways until one side has no more to give.
-    fn serve_session<W: World>(&mut self, index: u16, world: &mut W, now: Now) {
-        let Daemon { sessions, readiness, queue, config, forwarder, .. } = self;
-        let Some((_, session)) = sessions.at(index) else { return };
-        let Some(known) = readiness.get_mut(usize::from(index)) else { return };
-        let token = Token(index);
-        let mut budget = TURN_BYTES_MAX;
-        loop {
-            let mut has_moved = false;
-            if known.readable && session.wants_read() {
-                if budget == 0 {
-                    self.is_busy = true;
-                    break;
-                }
-                has_moved = true;
-                let room = session.input_mut();
-                let size = room.len();
-                match world.receive(token, room) {
-                    Transfer::Bytes(count) => {
-                        session.received(count, now.instant);
-                        budget = budget.saturating_sub(count);
-                        // A short read has used up what was there; the next bytes are an event.
-                        known.readable = count == size || known.closed;
-                    }
-                    Transfer::NotReady => known.readable = false,
-                    Transfer::Closed | Transfer::Failed(_) => {
-                        session.deserted();
-                        known.readable = false;
-                    }
-                }
-            }
-            let lookout = Routes { config, forwarder };
-            let mut context =
-                session::Context { config, queue, disk: world, lookout: &lookout, now };
-            session.proceed(&mut context);
-            let more_to_read = known.readable && session.wants_read();
-            let is_full = session.output().len() >= REPLY_BYTES_MAX;
-            let has_output = !session.output().is_empty();
-            // One write a batch of replies: not while more commands of it are at hand.
-            if has_output && known.writable && (is_full || !more_to_read) {
-                match world.send(token, session.output()) {
-                    Transfer::Bytes(count) => {
-                        has_moved = true;
-                        known.writable = count == session.output().len();
-                        session.sent(count, now.instant);
-                    }
-                    Transfer::NotReady => {
-                        known.writable = false;
-                        session.sent(0, now.instant);
-                    }
-                    Transfer::Closed | Transfer::Failed(_) => {
-                        known.writable = false;
-                        session.deserted();
-                    }
-                }
-            }
-            if !has_moved {
-                break;
-            }
-        }
-        if self.drain_until.is_some() && session.is_between_mails() {
-            // Its mail has just ended: the next turn takes leave of it.
-            self.is_busy = true;
-        }
-        if session.is_over() {
-            session.close(queue);
-            world.close(token);
-            sessions.free(index);
-            // Whoever waits outside may come in at once.
-            self.is_busy = true;
-        }
-    }
-
     fn import<W: World>(&mut self, world: &mut W, now: Now) {
         if self.drain_until.is_some() || self.queue.is_broken() {
             return;
@@ -401,185 +307,6 @@ impl Daemon {
         let lookout = Routes { config, forwarder };
         let mut context = session::Context { config, queue, disk: world, lookout: &lookout, now };
         import.proceed(&mut context);
-    }
-
-    fn serve_controls<W: World>(&mut self, world: &mut W, now: Now) {
-        let first = self.sessions.capacity();
-        for index in 0..self.controls.capacity() {
-            let Some((_, control)) = self.controls.at(index) else { continue };
-            let token = Token(first + index);
-            let Some(known) = self.readiness.get_mut(usize::from(token.0)) else { continue };
-            loop {
-                let mut has_moved = false;
-                if known.readable && control.wants_read() {
-                    match world.receive(token, control.input_mut()) {
-                        Transfer::Bytes(count) => {
-                            control.received(count);
-                            has_moved = true;
-                        }
-                        Transfer::NotReady => known.readable = false,
-                        Transfer::Closed | Transfer::Failed(_) => {
-                            control.deserted();
-                            known.readable = false;
-                        }
-                    }
-                }
-                let mut admin = Admin {
-                    config: &self.config,
-                    queue: &mut self.queue,
-                    forwarder: &mut self.forwarder,
-                    disk: world,
-                    now,
-                    sessions: (self.sessions.taken() as u16, self.config.sessions),
-                    is_volatile: self.is_volatile,
-                };
-                has_moved |= control.proceed(&mut admin);
-                if known.writable && !control.output().is_empty() {
-                    match world.send(token, control.output()) {
-                        Transfer::Bytes(count) => {
-                            control.sent(count, now.instant);
-                            has_moved = true;
-                        }
-                        Transfer::NotReady => known.writable = false,
-                        Transfer::Closed | Transfer::Failed(_) => control.deserted(),
-                    }
-                }
-                if !has_moved {
-                    break;
-                }
-            }
-            // This turn's commit decides; the next one tells.
-            self.is_busy |= control.awaits_commit();
-            if control.is_over(now.instant) {
-                world.close(token);
-                self.controls.free(index);
-            }
-        }
-    }
-
-    fn serve_senders<W: World>(&mut self, world: &mut W, now: Now) {
-        for slot in 0..self.forwarder.slots() {
-            self.serve_sender(slot, world, now);
-        }
-    }
-
-    /// Carries out what the slot asks for, then moves bytes both ways.
-    fn serve_sender<W: World>(&mut self, slot: usize, world: &mut W, now: Now) {
-        let token = self.sender_token(slot);
-        self.carry_out(slot, token, world, now);
-        self.finish_connect(slot, token, world, now);
-        let Daemon { config, queue, forwarder, readiness, .. } = self;
-        let Some(known) = readiness.get_mut(usize::from(token.0)) else { return };
-        let mut budget = TURN_BYTES_MAX;
-        loop {
-            let Some(sender) = forwarder.sender(slot) else { return };
-            let mut has_moved = false;
-            if known.readable && sender.wants_read() {
-                let room = sender.input_mut();
-                let size = room.len();
-                has_moved = true;
-                match world.receive(token, room) {
-                    Transfer::Bytes(count) => {
-                        sender.received(count);
-                        known.readable = count == size || known.closed;
-                    }
-                    Transfer::NotReady => known.readable = false,
-                    Transfer::Closed | Transfer::Failed(_) => {
-                        sender.closed();
-                        known.readable = false;
-                    }
-                }
-            }
-            let mut context = forwarder::Context { config, queue, world, now };
-            forwarder.proceed(slot, &mut context);
-            let Some(sender) = forwarder.sender(slot) else { return };
-            if known.writable && sender.state == sender::State::Talking {
-                let output = sender.output();
-                if !output.is_empty() {
-                    if budget == 0 {
-                        self.is_busy = true;
-                        break;
-                    }
-                    match world.send(token, output) {
-                        Transfer::Bytes(count) => {
-                            has_moved = true;
-                            known.writable = count == output.len();
-                            budget = budget.saturating_sub(count);
-                            sender.sent(count, now.instant);
-                        }
-                        Transfer::NotReady => known.writable = false,
-                        Transfer::Closed | Transfer::Failed(_) => {
-                            known.writable = false;
-                            sender.closed();
-                            has_moved = true;
-                        }
-                    }
-                }
-            }
-            if !has_moved {
-                break;
-            }
-        }
-        self.carry_out(slot, token, world, now);
-    }
-
-    /// Writable for the first time: the connect is over, and reading tells how it went.
-    fn finish_connect<W: World>(&mut self, slot: usize, token: Token, world: &mut W, now: Now) {
-        let Daemon { config, queue, forwarder, readiness, .. } = self;
-        let Some(known) = readiness.get_mut(usize::from(token.0)) else { return };
-        let Some(sender) = forwarder.sender(slot) else { return };
-        if sender.state != sender::State::AwaitConnection || !known.writable {
-            return;
-        }
-        let room = sender.connecting_mut();
-        let size = room.len();
-        let transfer = world.receive(token, room);
-        if let Transfer::Failed(error) = transfer {
-            let mut context = forwarder::Context { config, queue, world, now };
-            forwarder.connect_failed(slot, error, &mut context);
-            self.is_busy = true;
-            return;
-        }
-        sender.connected(config, now.instant);
-        match transfer {
-            Transfer::Bytes(count) => {
-                sender.received(count);
-                known.readable = count == size || known.closed;
-            }
-            Transfer::Closed => sender.closed(),
-            Transfer::NotReady | Transfer::Failed(_) => known.readable = false,
-        }
-    }
-
-    fn sender_token(&self, slot: usize) -> Token {
-        Token(self.sessions.capacity() + CONTROL_SLOTS + slot as u16)
-    }
-
-    /// Does what a sending slot has asked for.
-    fn carry_out<W: World>(&mut self, slot: usize, token: Token, world: &mut W, now: Now) {
-        while let Some(request) = self.forwarder.take_request(slot) {
-            match request {
-                Request::Resolve { ticket } => {
-                    let Some((host, _)) = self.forwarder.host(slot) else { return };
-                    if !world.resolve(ticket, host) {
-                        self.forwarder.postpone(slot, request);
-                        return;
-                    }
-                }
-                Request::Connect(address) => {
-                    world.close(token);
-                    if let Some(known) = self.readiness.get_mut(usize::from(token.0)) {
-                        *known = Readiness::default();
-                    }
-                    if let Err(error) = world.connect(token, address) {
-                        let Daemon { config, queue, forwarder, .. } = self;
-                        let mut context = forwarder::Context { config, queue, world, now };
-                        forwarder.connect_failed(slot, error, &mut context);
-                    }
-                }
-                Request::Close => world.close(token),
-            }
-        }
     }
 
     /// Starts what is due, and serves the slots that it concerns.
@@ -682,18 +409,6 @@ impl Daemon {
         let own = earliest(earliest(sessions, controls), earliest(queue, import));
         let doors = earliest(self.doors.deadline(now), self.accept_again);
         earliest(earliest(own, doors), self.forwarder.deadline(&self.queue, now))
-    }
-}
-
-/// Where a recipient's mail will go, for the intake.
-struct Routes<'a> {
-    config: &'a Config,
-    forwarder: &'a Forwarder,
-}
-
-impl Lookout for Routes<'_> {
-    fn lanes(&self, recipient: Address<'_>) -> u32 {
-        self.forwarder.lanes_of(self.config, recipient)
     }
 }
 
