@@ -25,16 +25,16 @@
 //! A room imports only rows below its own, and neighbours on a row do not see each other.
 //! `tests/tidy.rs` holds everyone to it.
 //!
-//! | row | rooms                           | what is there                                         |
-//! |-----|---------------------------------|-------------------------------------------------------|
-//! | 7   | `main`                          | arguments in, exit code out                           |
-//! | 6   | [`cli`]                         | one file a verb                                       |
-//! | 5   | [`os`]                          | the only door: sockets, files, clocks, threads        |
-//! | 4   | [`daemon`]                      | the whole machine: one turn of the loop               |
-//! | 3   | [`intake`], [`relay`]           | from a peer into the queue; from there to a next hop  |
-//! | 2   | [`smtp`], [`queue`], [`config`] | the protocol; the spool; the settings                 |
-//! | 1   | [`mail`]                        | addresses, headers, stamps, reports                   |
-//! | 0   | [`base`], [`limits`]            | buffers, slots, time as numbers; every maximum        |
+//! | row | rooms                           | what is there                                        |
+//! |-----|---------------------------------|------------------------------------------------------|
+//! | 7   | `main`                          | arguments in, exit code out                          |
+//! | 6   | [`cli`]                         | one file a verb                                      |
+//! | 5   | [`os`]                          | the only door: sockets, files, clocks, threads       |
+//! | 4   | [`daemon`]                      | the whole machine: one turn of the loop              |
+//! | 3   | [`intake`], [`relay`]           | from a peer into the queue; from there to a next hop |
+//! | 2   | [`smtp`], [`queue`], [`config`] | the protocol; the spool; the settings                |
+//! | 1   | [`mail`]                        | addresses, headers, stamps, reports                  |
+//! | 0   | [`base`], [`limits`]            | buffers, slots, time as numbers; every maximum       |
 //!
 //! Rows 0 to 4 are pure: no socket, file, clock, randomness or thread. What they need of the world
 //! is a trait in the room that needs it (`daemon/world.rs`, `queue/disk.rs`, `relay/mailbox.rs`,
@@ -111,8 +111,8 @@
 //! 7. The sender asks for a name (`os/resolver.rs`) and a connection (`os/reactor.rs`), unless one
 //!    is still open, and steps `smtp/client.rs`. `relay/attempt.rs` reads the message back block by
 //!    block (`queue/message.rs`, `queue/reader.rs`), puts Received and what is missing before it
-//!    (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs` and
-//!    `os/mailbox.rs` instead.
+//!    (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs`
+//!    and `os/mailbox.rs` instead.
 //! 8. Replies are noted in `relay/ledger.rs`. `relay/settle.rs` logs them and marks recipients as
 //!    done (`queue/marks.rs`), to be written with a later commit. What failed for good becomes a
 //!    report (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due
