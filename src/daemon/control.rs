@@ -5,7 +5,7 @@
 //! when it is durable: the answer waits for the commit that has it. A listing of any length goes
 //! out in pieces of a fixed buffer; messages that come or go meanwhile may or may not be in it.
 //!
-//! Limits: a request of [`REQUEST_BYTES`], [`CONTROL_TIMEOUT`] for the peer to send it or to take
+//! Limits: a request of `REQUEST_BYTES`, `CONTROL_TIMEOUT` for the peer to send it or to take
 //! what is answered.
 
 use super::listing::{Listing, StatusLine, Step};

@@ -3,8 +3,8 @@
 //! Slots are for strangers up to the key `sessions`; beyond those, [`LOCAL_SLOTS`] are only for
 //! loopback and Unix sockets, and one is spare. A stranger who comes when all are taken goes into
 //! the spare slot, ungreeted, and is looked for another: the stranger who has done nothing useful
-//! for longest, if that is [`IDLE_MIN`], or [`IDLE_MIN_CROWD`] when one address holds more than
-//! half, gets 421. If nobody gives way within [`SPARE_MAX`], the newcomer gets it.
+//! for longest, if that is `IDLE_MIN`, or `IDLE_MIN_CROWD` when one address holds more than
+//! half, gets 421. If nobody gives way within `SPARE_MAX`, the newcomer gets it.
 
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! Part of the daemon's turn. A read that was not full has used up what was there, the next bytes
 //! are an event; a batch of replies is one write; nobody moves more than
-//! [`TURN_BYTES_MAX`](crate::limits::TURN_BYTES_MAX) before the others get their turn.
+//! [`TURN_BYTES_MAX`] before the others get their turn.
 
 use super::control::Admin;
 use super::turn::{Daemon, Readiness};
@@ -10,7 +10,7 @@ use super::world::{Token, Transfer, World};
 use crate::base::time::Now;
 use crate::config::Config;
 use crate::intake::Lookout;
-use crate::intake::session;
+use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
 use crate::mail::address::Address;
 use crate::relay::forwarder::{self, Forwarder, Request};
@@ -51,21 +51,7 @@ impl Daemon {
                     break;
                 }
                 has_moved = true;
-                let room = session.input_mut();
-                let size = room.len();
-                match world.receive(token, room) {
-                    Transfer::Bytes(count) => {
-                        session.received(count, now.instant);
-                        budget = budget.saturating_sub(count);
-                        // A short read has used up what was there; the next bytes are an event.
-                        known.readable = count == size || known.closed;
-                    }
-                    Transfer::NotReady => known.readable = false,
-                    Transfer::Closed | Transfer::Failed(_) => {
-                        session.deserted();
-                        known.readable = false;
-                    }
-                }
+                budget = budget.saturating_sub(read(session, token, known, world, now));
             }
             let lookout = Routes { config, forwarder };
             let mut context =
@@ -76,21 +62,7 @@ impl Daemon {
             let has_output = !session.output().is_empty();
             // One write a batch of replies: not while more commands of it are at hand.
             if has_output && known.writable && (is_full || !more_to_read) {
-                match world.send(token, session.output()) {
-                    Transfer::Bytes(count) => {
-                        has_moved = true;
-                        known.writable = count == session.output().len();
-                        session.sent(count, now.instant);
-                    }
-                    Transfer::NotReady => {
-                        known.writable = false;
-                        session.sent(0, now.instant);
-                    }
-                    Transfer::Closed | Transfer::Failed(_) => {
-                        known.writable = false;
-                        session.deserted();
-                    }
-                }
+                has_moved |= write(session, token, known, world, now);
             }
             if !has_moved {
                 break;
@@ -287,6 +259,58 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Reads once; how many bytes it gave.
+fn read<W: World>(
+    session: &mut Session,
+    token: Token,
+    known: &mut Readiness,
+    world: &mut W,
+    now: Now,
+) -> usize {
+    let room = session.input_mut();
+    let size = room.len();
+    match world.receive(token, room) {
+        Transfer::Bytes(count) => {
+            session.received(count, now.instant);
+            // A short read has used up what was there; the next bytes are an event.
+            known.readable = count == size || known.closed;
+            return count;
+        }
+        Transfer::NotReady => known.readable = false,
+        Transfer::Closed | Transfer::Failed(_) => {
+            session.deserted();
+            known.readable = false;
+        }
+    }
+    0
+}
+
+/// Writes once; true if anything could be written.
+fn write<W: World>(
+    session: &mut Session,
+    token: Token,
+    known: &mut Readiness,
+    world: &mut W,
+    now: Now,
+) -> bool {
+    match world.send(token, session.output()) {
+        Transfer::Bytes(count) => {
+            known.writable = count == session.output().len();
+            session.sent(count, now.instant);
+            return true;
+        }
+        Transfer::NotReady => {
+            known.writable = false;
+            session.sent(0, now.instant);
+        }
+        Transfer::Closed | Transfer::Failed(_) => {
+            known.writable = false;
+            session.deserted();
+        }
+    }
+    false
 }
 
 /// Where a recipient's mail will go, for the intake.

@@ -158,11 +158,6 @@ impl Session {
         self.work.peer
     }
 
-    /// What it may do.
-    pub fn may_relay(&self) -> bool {
-        self.work.admission.relay
-    }
-
     /// True when leaving now would interrupt no mail.
     pub fn is_between_mails(&self) -> bool {
         self.stand == Stand::Open && self.work.transaction.is_none()

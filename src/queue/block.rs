@@ -207,8 +207,7 @@ impl State {
     pub const DEAD: u16 = 1;
     /// Held by an administrator, or because its state was lost.
     pub const HELD: u16 = 2;
-    /// A delay notice has been sent.
-    pub const DELAY_NOTICE: u16 = 4;
+    // 4: a delay notice has been sent; none are sent yet.
     /// Damage was found; held until an administrator decides.
     pub const DAMAGED: u16 = 8;
 

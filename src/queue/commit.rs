@@ -55,7 +55,7 @@ impl Queue {
         true
     }
 
-    /// Sets or clears flags of a message ([`State::HELD`], [`State::DELAY_NOTICE`]). Durable with
+    /// Sets or clears flags of a message ([`State::HELD`]). Durable with
     /// the next commit when it is a hold or a release.
     pub fn set_flag(&mut self, ticket: Ticket, flag: u16, on: bool, now: Instant) -> bool {
         let Some(mut state) = self.live_state(ticket) else { return false };

@@ -32,13 +32,6 @@ pub enum QueueError {
     Broken,
 }
 
-impl QueueError {
-    /// True if the same message may be taken later.
-    pub fn is_temporary(self) -> bool {
-        !matches!(self, QueueError::TooLarge)
-    }
-}
-
 /// See the module's head.
 pub struct Draft {
     pub(super) number: u64,

@@ -144,7 +144,8 @@ impl Queue {
         size: Option<u64>,
     ) -> Result<Draft, QueueError> {
         // I8: a counter that ran over would bring numbers of the next epoch early, then old ones. A
-        // recovery raises the epoch. Seqs and pages are never ahead of this by more than the margin.
+        // recovery raises the epoch. Seqs and pages are never ahead of this by more than the
+        // margin.
         self.broken |= self.drafts.max(self.generation) >= NUMBERS_MAX;
         if self.broken {
             return Err(QueueError::Broken);

@@ -1,7 +1,7 @@
 //! What the queue knows in memory of every slot: parallel rows, made once, never searched by hash.
 //!
-//! 48 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel and
-//! zero means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
+//! 48 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel
+//! and zero means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
 
 use super::block::State;
 use super::layout::NO_SLOT;

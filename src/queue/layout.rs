@@ -18,9 +18,6 @@ const GROUP_BLOCKS: u32 = GROUP_SLOTS + 2;
 pub const HEAD_BYTES: usize = 128;
 /// Bytes of message or envelope in a full data block.
 pub const PAYLOAD_BYTES: usize = BLOCK_BYTES - HEAD_BYTES;
-/// The smallest image that [`slots_in`] finds room for a few messages in; 32 KiB, for tests. The
-/// config's floor for `spool-size` is 256 KiB.
-pub const BLOCKS_MIN: u32 = 8;
 /// No slot.
 pub const NO_SLOT: u32 = u32::MAX;
 
@@ -57,7 +54,7 @@ mod tests {
 
     #[test]
     fn every_block_has_one_use() {
-        for blocks in BLOCKS_MIN..700 {
+        for blocks in 8..700 {
             let slots = slots_in(blocks);
             let mut used = vec![IDENTITY];
             used.extend(SUPERBLOCKS);

@@ -1,5 +1,5 @@
-//! Rules of the queue that can be broken on purpose, one at a time, so that the crash tests prove that
-//! they would notice. Chosen at run time in a build with the feature `mutants`; in the product
+//! Rules of the queue that can be broken on purpose, one at a time, so that the crash tests prove
+//! that they would notice. Chosen at run time in a build with the feature `mutants`; in the product
 //! [`is`] is a constant no, and nothing of this remains.
 
 use super::block::Header;

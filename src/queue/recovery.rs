@@ -183,8 +183,8 @@ struct Scan {
     queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
-    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
-    /// no number comes twice for that (I8).
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled,
+    /// and no number comes twice for that (I8).
     found: Found,
     run: u64,
     /// The highest seq of a whole message.
@@ -482,8 +482,8 @@ impl Queue {
         }
         disk.sync()?;
         self.superblock_copy = 1 - self.superblock_copy;
-        // I10: all that was found is durable, so its damage would be damage from now on. But what was
-        // dropped must be dead on disk before a page may bear witness of anything above it.
+        // I10: all that was found is durable, so its damage would be damage from now on. But what
+        // was dropped must be dead on disk before a page may bear witness of anything above it.
         let synced = self.synced.max(highest);
         if dropped == 0 {
             self.synced = synced;

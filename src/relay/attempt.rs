@@ -7,7 +7,8 @@
 //! same on every attempt but for the corrected clock.
 //!
 //! Received is made here and not stored at the beginning of the message, as decisions 1 has it: the
-//! queue id that it must name is taken when the header block is built, after the body (queue.md).
+//! queue id that it must name is taken when the header block is built, after the body
+//! (`queue/FORMAT.md`).
 
 use super::ledger::Ledger;
 use super::route::{self, Qualified, leads_to};

@@ -197,7 +197,7 @@ impl Sender {
         self.state == State::Talking && !self.is_closed && self.input.space() > 0
     }
 
-    /// When to call [`Sender::timed_out`].
+    /// When to call [`Sender::proceed`].
     pub fn deadline(&self) -> Option<Instant> {
         let idle = self.idle_since.map(|since| since + IDLE_MAX);
         let client = if self.state == State::Talking { self.client.deadline() } else { None };
