@@ -522,6 +522,7 @@ impl Schedule {
             self.queue.remove(ticket, self.now)
         } else {
             message.held.asked = !held;
+            message.held_both = true;
             self.queue.set_flag(ticket, State::HELD, !held, self.now)
         };
         self.note(true);
