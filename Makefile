@@ -4,9 +4,12 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MOTE := $(TARGET)/release/mote
+# The power cuts of `make crash`: how many, and from which seed on. The same numbers, the same run.
+POINTS ?= 1000000
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test check fmt bench sizes clean rust peers
+.PHONY: help build run demo test check crash mutants fmt bench sizes clean rust peers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -22,7 +25,7 @@ run: build ## run mote on 127.0.0.1:2525 with everything under target/run
 	@echo
 	@echo "mote listens on 127.0.0.1:2525 and delivers into $(TARGET)/run/Maildir. From another terminal, send a mail:"
 	@echo "  (echo Subject: hello; echo; echo It works.) | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
-	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --upload-file CHANGELOG.md"
+	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --crlf --upload-file CHANGELOG.md"
 	@echo "and read it in $(TARGET)/run/Maildir/new. Ctrl-C ends mote."
 	@echo
 	MOTE_HOME=$(TARGET)/run $(MOTE) serve
@@ -36,12 +39,19 @@ peers: # the mail programs that the tests talk to, unpacked, not installed
 
 test: rust peers ## the whole suite
 	$(CARGO) test
+	$(MAKE) mutants
 
 check: rust ## formatting, lints, documentation and the tidy test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
 	$(CARGO) test --test tidy
+
+crash: rust ## cut the power POINTS times from SEED on in a simulated queue
+	POINTS=$(POINTS) SEED=$(SEED) $(CARGO) test --quiet --profile crash --test crash
+
+mutants: rust ## break one rule of the queue at a time: does the crash test notice?
+	$(CARGO) test --quiet --profile crash --features mutants --test mutants
 
 fmt: rust ## format the source
 	$(CARGO) fmt

@@ -81,13 +81,16 @@ for slot in range(slots):
             continue
         seq = state
     candidates.append((slot, seq, (flags, done) if state == seq else (0, bytes(14))))
+found, used = [], set()
 for slot, seq, (flags, done) in candidates:
+    chain = []
     stream, binding = [], b""
     ok = slot in whole and whole[slot][8] == 2 and whole[slot][16:24] == struct.pack("<Q", seq)
     if ok:
         draft, at, count, envelope_len, _, message_len = struct.unpack("<QIIIIQ", whole[slot][32:64])
         for index in range(count - 1):
             body = whole.get(at, bytes(HEAD))
+            chain.append(at)
             ok = ok and body[8] == 1 and struct.unpack("<IQ", body[12:24]) == (index, draft)
             stream.append(body[HEAD:])
             binding += struct.pack("<I", place(at) & NO_SLOT) + body[:8]
@@ -95,8 +98,12 @@ for slot, seq, (flags, done) in candidates:
         stream = b"".join(stream + [whole[slot][HEAD:]])
         ok = ok and at == slot and whole[slot][88:104] == siphash(key, binding, True)
         ok = ok and len(stream) == envelope_len + message_len
+    used.update(chain if ok else [])
     if ok or seq <= synced:
         held = bool(flags & 2) or slot // GROUP in blind or not ok
-        print(seq, slot, int.from_bytes(done, "little"), int(held), int(not ok), len(stream) if ok else 0)
+        found.append((seq, slot, int.from_bytes(done, "little"), int(held), int(not ok), len(stream) if ok else 0))
     if ok and len(sys.argv) > 2:
         open(f"{sys.argv[2]}/{seq}", "wb").write(stream)
+for message in found:
+    if message[1] not in used:
+        print(*message)

@@ -255,8 +255,7 @@ impl Scan {
             return;
         }
         let state = self.queue.index.state(slot);
-        // A state that knows of a living message here bears witness when the block does not (I10).
-        let known = (state.seq != 0 && state.flags & State::DEAD == 0).then_some(state.seq);
+        let is_alive = state.seq != 0 && state.flags & State::DEAD == 0;
         let shown = match block::read_data(number, &self.block, &self.queue.seal) {
             Some((Data::Header { header, .. }, _)) => {
                 self.queue.synced = self.queue.synced.max(header.synced);
@@ -269,9 +268,9 @@ impl Scan {
                 self.queue.index.link.set(slot, next);
                 None
             }
-            None => known.or(block::spoiled_header_seq(&self.block)),
+            None => block::spoiled_header_seq(&self.block).filter(|_| !is_alive),
         };
-        match shown.filter(|seq| is_blind || !state.is_dead(*seq)).or(known) {
+        match shown.filter(|seq| is_blind || !state.is_dead(*seq)) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };
@@ -282,6 +281,9 @@ impl Scan {
                 self.queue.index.set_state(slot, state);
                 self.queue.index.set_use(slot, Use::Damaged);
             }
+            // The state bears witness of a message that the block does not show: judged last, since
+            // the block may belong to another (I10).
+            None if is_alive => {}
             None => self.queue.index.set_state(slot, State::default()),
         }
     }
@@ -320,6 +322,27 @@ impl Scan {
                     self.keep_damaged(slot);
                 }
                 Walk::Unreadable(None) => self.queue.index.set_use(slot, Use::Unread),
+            }
+        }
+        self.judge_missing(broken);
+    }
+
+    /// What only a state knows of, and nobody else's chain has claimed.
+    fn judge_missing(&mut self, broken: Option<&Queue>) {
+        let mut from = 0;
+        while let Some(slot) = self.queue.index.find(from, Use::Free) {
+            from = slot + 1;
+            let state = self.queue.index.state(slot);
+            if state.seq == 0 || state.flags & State::DEAD != 0 {
+                continue;
+            }
+            let ticket = Ticket { slot, seq: state.seq };
+            self.claimed = 0;
+            self.queue.index.link.set(slot, slot);
+            if broken.is_some_and(|queue| queue.is_over(ticket)) || state.seq > self.queue.synced {
+                self.forget(slot);
+            } else {
+                self.keep_damaged(slot);
             }
         }
     }
@@ -412,6 +435,7 @@ impl Scan {
     fn claim(&mut self, header: u32, last: u32, claimed: u32) {
         let index = &mut self.queue.index;
         index.set_use(claimed, Use::Body);
+        index.set_state(claimed, State::default());
         index.link.set(last, claimed);
         index.link.set(claimed, header);
         self.claimed += 1;
@@ -937,5 +961,35 @@ mod tests {
         }
         assert_eq!(blocks, (free - 80) / 2);
         queue.abandon(client);
+    }
+
+    #[test]
+    fn a_stale_state_page_takes_no_block_from_another_message() {
+        let (mut disk, mut queue) = fresh(12);
+        // Slot by slot: headers that die, then a body where they were.
+        let small: Vec<_> = (0..2).map(|_| add(&mut disk, &mut queue, 10).unwrap()).collect();
+        commit(&mut disk, &mut queue);
+        queue.mark_done(small[0], 1, NOW);
+        queue.hurry();
+        commit(&mut disk, &mut queue);
+        for ticket in &small {
+            queue.mark_done(*ticket, 3, NOW);
+        }
+        queue.hurry();
+        commit(&mut disk, &mut queue);
+        queue.index.set_cursor(small[0].slot);
+        let mut buffer = new_block();
+        let mut draft = queue.begin(&mut disk, Origin::Report, None).unwrap();
+        queue.append(&mut disk, &mut draft, &mut buffer, &body(9000)).unwrap();
+        let large =
+            queue.finish(&mut disk, draft, &mut buffer, 7, Summary::default(), NOW).unwrap();
+        assert_eq!(commit(&mut disk, &mut queue), 1);
+        assert!(large.slot != small[0].slot);
+        let pages = [0, 1].map(|copy| layout::state_page(0, copy) as usize);
+        let by_number = |page: &usize| u64::from_le_bytes(disk.0[*page][8..16].try_into().unwrap());
+        let newest = pages.into_iter().max_by_key(by_number).unwrap();
+        disk.0[newest][100] ^= 1;
+        let (queue, _) = open(&mut disk);
+        assert_eq!(read(&mut disk, &queue, large), Ok(body(9000)));
     }
 }

@@ -48,6 +48,8 @@ pub struct Message {
     pub ticket: Option<Ticket>,
     pub done: Mark<u128>,
     pub held: Mark<bool>,
+    /// Both have been asked for since one was certain to be durable.
+    pub held_both: bool,
     pub removed: Mark<bool>,
     /// Answered with a refusal: once that is durable it must never be there.
     pub is_refused: bool,
@@ -145,6 +147,7 @@ impl Model {
             ticket: None,
             done: Mark::default(),
             held: Mark::default(),
+            held_both: false,
             removed: Mark::default(),
             is_refused: false,
             drop,
@@ -162,6 +165,7 @@ impl Model {
         for message in self.messages.values_mut() {
             message.done.settle();
             message.held.settle();
+            message.held_both = false;
             message.removed.settle();
             let is_over = message.is_over() && message.presence == Presence::There;
             if is_over || message.is_refused {
@@ -181,6 +185,7 @@ impl Model {
             message.ticket = Some(seen.ticket);
             message.done.set(seen.done);
             message.held.set(seen.held);
+            message.held_both = false;
             message.removed.set(false);
             message.is_refused = false;
         }
@@ -250,8 +255,7 @@ impl Message {
         if least & !seen.done != 0 {
             return Err("forgot who has it");
         }
-        let held_may_differ =
-            judgement.may_be_held || (!exact && self.held.durable != self.held.asked);
+        let held_may_differ = judgement.may_be_held || (!exact && self.held_both);
         if seen.held != self.held.asked && !held_may_differ {
             return Err("is held, or not, against orders");
         }

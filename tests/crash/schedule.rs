@@ -193,6 +193,7 @@ impl Schedule {
     fn begin(&mut self) -> Result<(), String> {
         let random = &mut self.random;
         let len = match random.below(if self.short { 14 } else { 8 }) {
+            0 if random.chance(1, 6) => random.below(64 * 3968),
             0 => 8_000 + random.below(60_000),
             1..=2 => 3_000 + random.below(14_000),
             _ => 1 + random.below(2_500),
@@ -522,6 +523,7 @@ impl Schedule {
             self.queue.remove(ticket, self.now)
         } else {
             message.held.asked = !held;
+            message.held_both = true;
             self.queue.set_flag(ticket, State::HELD, !held, self.now)
         };
         self.note(true);
