@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// How often a turn looks for more before its sync, while that brings something.
+const GATHER_MAX: u32 = 8;
+
 /// Serves until it is told to leave.
 pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
     finish(context.program, serve(context, &words))
@@ -44,13 +47,17 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     let mut events = Vec::with_capacity(World::EVENTS_MAX);
     let mut timeout = Some(Duration::ZERO);
     loop {
-        world
-            .wait(timeout, &mut events)
-            .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
-        if events.iter().any(|event| matches!(event, Event::Reload)) {
-            reload(context, &mut daemon);
+        take(timeout, &mut world, &mut events, &mut daemon, context)?;
+        for _ in 0..GATHER_MAX {
+            if !daemon.may_gather() {
+                break;
+            }
+            take(Some(Duration::ZERO), &mut world, &mut events, &mut daemon, context)?;
+            if events.is_empty() {
+                break;
+            }
         }
-        let deadline = daemon.turn(&mut world, &events);
+        let deadline = daemon.settle(&mut world);
         let now = world.now().instant;
         if daemon.is_finished(now) {
             log::info!("leaving");
@@ -59,6 +66,24 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
         }
         timeout = deadline.map(|deadline| deadline.since(now));
     }
+}
+
+/// Waits, and lets the daemon take what has come.
+fn take(
+    timeout: Option<Duration>,
+    world: &mut World,
+    events: &mut Vec<Event>,
+    daemon: &mut Daemon,
+    context: &Context,
+) -> Result<(), Failure> {
+    world
+        .wait(timeout, events)
+        .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
+    if events.iter().any(|event| matches!(event, Event::Reload)) {
+        reload(context, daemon);
+    }
+    daemon.take(world, events);
+    Ok(())
 }
 
 fn open(config: &Config) -> Result<(World, Daemon), Failure> {

@@ -152,7 +152,13 @@ impl Daemon {
 
     /// One turn. Gives the time of the next one, if nothing happens before.
     pub fn turn<W: World>(&mut self, world: &mut W, events: &[Event]) -> Option<Instant> {
-        let mut now = world.now();
+        self.take(world, events);
+        self.settle(world)
+    }
+
+    /// The first half of a turn: what came in is taken as far as it goes, what is due is started.
+    pub fn take<W: World>(&mut self, world: &mut W, events: &[Event]) {
+        let now = world.now();
         self.is_busy = false;
         self.take_events(world, events, now);
         self.accept(world, now);
@@ -162,6 +168,20 @@ impl Daemon {
         self.serve_controls(world, now);
         self.serve_senders(world, now);
         self.forward(world, now);
+    }
+
+    /// True when somebody who is served now might end a mail before the sync that is due, and so
+    /// share it: then [`Daemon::take`] what has come meanwhile, a few times at most. Nobody who is
+    /// alone is kept waiting for that.
+    pub fn may_gather(&self) -> bool {
+        let waiting = self.queue.batch_len();
+        waiting > 0 && self.sessions.taken() > waiting
+    }
+
+    /// The second half of a turn: one sync for everything that has ended, and its replies. Gives the
+    /// time of the next turn, if nothing happens before.
+    pub fn settle<W: World>(&mut self, world: &mut W) -> Option<Instant> {
+        let mut now = world.now();
         if self.commit(world, now) {
             now = world.now();
             self.deliver_verdicts(world, now);
