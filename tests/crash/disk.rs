@@ -77,7 +77,9 @@ impl SimDisk {
 
     /// A medium of zeros.
     pub fn zeros(blocks: usize) -> Image {
-        Rc::new(vec![Rc::new([0; BLOCK_BYTES]); blocks])
+        let zero = Rc::new([0; BLOCK_BYTES]);
+        // All the same block: it is copied when it is written.
+        Rc::new((0..blocks).map(|_| zero.clone()).collect())
     }
 
     /// The disk after the power was cut at `moment`.
@@ -183,13 +185,11 @@ impl Disk for SimDisk {
             return Err(DiskError::Io);
         }
         let mut failed = false;
-        if self.faults.write_fails > 0 {
-            if Self::fails(&mut self.faults.write_in) {
-                failed = true;
-                self.write_failed = true;
-                self.faults.write_fails -= 1;
-                self.faults.write_in = Some(0).filter(|_| self.faults.write_fails > 0);
-            }
+        if self.faults.write_fails > 0 && Self::fails(&mut self.faults.write_in) {
+            failed = true;
+            self.write_failed = true;
+            self.faults.write_fails -= 1;
+            self.faults.write_in = Some(0).filter(|_| self.faults.write_fails > 0);
         }
         let mut bytes = *from;
         if failed {
