@@ -9,7 +9,7 @@ POINTS ?= 1000000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test check crash mutants fmt bench sizes clean rust peers
+.PHONY: help build run demo test check crash faults mutants fmt bench sizes clean rust peers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ check: rust ## formatting, lints, documentation and the tidy test
 
 crash: rust ## cut the power POINTS times from SEED on in a simulated queue
 	POINTS=$(POINTS) SEED=$(SEED) $(CARGO) test --quiet --profile crash --test crash
+
+faults: build ## kill and hurt the real binary at each of its system calls (half an hour)
+	python3 tests/faults/sweep.py $(MOTE)
 
 mutants: rust ## break one rule of the queue at a time: does the crash test notice?
 	$(CARGO) test --quiet --profile crash --features mutants --test mutants
