@@ -992,4 +992,19 @@ mod tests {
         let (queue, _) = open(&mut disk);
         assert_eq!(read(&mut disk, &queue, large), Ok(body(9000)));
     }
+
+    #[test]
+    fn more_recipients_than_bits_are_refused() {
+        let (mut disk, mut queue) = fresh(64);
+        let mut buffer = new_block();
+        let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        let mut add = |record| queue.record(&mut disk, &mut draft, &mut buffer, &record);
+        add(Record::Sender(b"")).unwrap();
+        for _ in 0..crate::limits::RECIPIENTS_MAX {
+            add(Record::Recipient(b"a@b")).unwrap();
+        }
+        assert_eq!(add(Record::Recipient(b"a@b")), Err(QueueError::TooLarge));
+        add(Record::DropName([b'0'; 32])).unwrap();
+        assert_eq!(usize::from(draft.recipients()), crate::limits::RECIPIENTS_MAX);
+    }
 }
