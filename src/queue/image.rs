@@ -228,7 +228,7 @@ impl Queue {
         draft: &mut Draft,
         buffer: &mut Block,
     ) -> Result<(), QueueError> {
-        if self.broken {
+        if self.broken || !self.is_ours(draft) {
             return Err(QueueError::Broken);
         }
         let next = self.allocate(disk, draft)?;
@@ -255,7 +255,7 @@ impl Queue {
         summary: Summary,
         now: Instant,
     ) -> Result<Ticket, QueueError> {
-        if self.broken {
+        if self.broken || !self.is_ours(&draft) {
             self.abandon(draft);
             return Err(QueueError::Broken);
         }
@@ -311,8 +311,16 @@ impl Queue {
 
     /// Gives up a message: nothing of it will ever be seen.
     pub fn abandon(&mut self, draft: Draft) {
+        if !self.is_ours(&draft) {
+            return;
+        }
         self.release_claims(&draft);
         self.index.free_chain(draft.first, draft.current);
+    }
+
+    /// False for a draft that was begun before a recovery: its slots may be somebody else's now.
+    fn is_ours(&self, draft: &Draft) -> bool {
+        draft.number >> 32 == u64::from(self.epoch)
     }
 
     /// What the relay wants to know of a message without reading it.
