@@ -992,4 +992,50 @@ mod tests {
         let (queue, _) = open(&mut disk);
         assert_eq!(read(&mut disk, &queue, large), Ok(body(9000)));
     }
+
+    #[test]
+    fn more_recipients_than_bits_are_refused() {
+        let (mut disk, mut queue) = fresh(64);
+        let mut buffer = new_block();
+        let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        let mut add = |record| queue.record(&mut disk, &mut draft, &mut buffer, &record);
+        add(Record::Sender(b"")).unwrap();
+        for _ in 0..crate::limits::RECIPIENTS_MAX {
+            add(Record::Recipient(b"a@b")).unwrap();
+        }
+        assert_eq!(add(Record::Recipient(b"a@b")), Err(QueueError::TooLarge));
+        add(Record::DropName([b'0'; 32])).unwrap();
+        assert_eq!(usize::from(draft.recipients()), crate::limits::RECIPIENTS_MAX);
+    }
+
+    #[test]
+    fn a_draft_from_before_a_recovery_takes_and_frees_nothing() {
+        let (mut disk, mut queue) = fresh(64);
+        let mut buffer = new_block();
+        let old = |queue: &mut Queue, disk: &mut Memory| {
+            let mut draft = queue.begin(disk, Origin::Stranger, Some(9000)).unwrap();
+            let mut buffer = new_block();
+            queue.append(disk, &mut draft, &mut buffer, &body(5000)).unwrap();
+            draft
+        };
+        let drafts: Vec<_> = (0..3).map(|_| old(&mut queue, &mut disk)).collect();
+        queue.broken = true;
+        let (mut queue, _) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+        queue.index.set_cursor(drafts[0].first);
+        let tickets: Vec<_> = (0..9).map(|_| add(&mut disk, &mut queue, 3000).unwrap()).collect();
+        commit(&mut disk, &mut queue);
+        let free = queue.space();
+        let mut drafts = drafts.into_iter();
+        queue.abandon(drafts.next().unwrap());
+        let mut second = drafts.next().unwrap();
+        let result = queue.append(&mut disk, &mut second, &mut buffer, &body(5000));
+        assert_eq!(result, Err(QueueError::Broken));
+        let third = drafts.next().unwrap();
+        let result = queue.finish(&mut disk, third, &mut buffer, 7, Summary::default(), NOW);
+        assert_eq!(result, Err(QueueError::Broken));
+        assert_eq!(queue.space(), free);
+        for ticket in tickets {
+            assert_eq!(read(&mut disk, &queue, ticket), Ok(body(3000)));
+        }
+    }
 }

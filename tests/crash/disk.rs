@@ -2,7 +2,7 @@
 //!
 //! What is durable, what has been written since the last sync, and what the system's cache claims
 //! are three things. A power cut decides for every un-synced 512-byte sector which of its versions
-//! the medium has. A sync may fail: then a random part has landed, and the cache calls all of it
+//! the medium has; one of them may be noise. A sync may fail: then a random part has landed, and the cache calls all of it
 //! clean, as Linux does. Blocks are shared, so a copy of the disk costs little; every write and
 //! every good sync leaves a [`Moment`] at which the power can be cut afterwards.
 
@@ -278,6 +278,12 @@ fn land(image: &mut Image, pending: &[(u32, Rc<Block>)], cut: Cut, random: &mut 
                         let range = sector * SECTOR..(sector + 1) * SECTOR;
                         bytes[range.clone()].copy_from_slice(&version[range]);
                     }
+                }
+                // The sector that was just being written when the power went.
+                if random.chance(1, 4) {
+                    let at = random.below(BLOCK_BYTES / SECTOR) * SECTOR;
+                    let noise = if random.chance(1, 2) { 0xFF } else { random.next() as u8 };
+                    bytes[at..at + SECTOR].fill(noise);
                 }
                 *place = Rc::new(bytes);
             }

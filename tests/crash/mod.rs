@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct Outcome {
     pub points: u64,
     pub seeds: u64,
+    pub trace: u64,
     pub violations: Vec<String>,
 }
 
@@ -32,7 +33,7 @@ pub fn run(
     sins: Sins,
     mut go_on: impl FnMut() -> bool,
 ) -> Outcome {
-    let mut outcome = Outcome { points: 0, seeds: 0, violations: Vec::new() };
+    let mut outcome = Outcome { points: 0, seeds: 0, trace: 0, violations: Vec::new() };
     while outcome.points < points_max && outcome.violations.len() < violations_max && go_on() {
         let seed = first + outcome.seeds;
         let mut schedule = Schedule::new(seed, sins);
@@ -45,6 +46,7 @@ pub fn run(
         };
         outcome.points += schedule.points();
         outcome.seeds += 1;
+        outcome.trace = outcome.trace.rotate_left(1) ^ schedule.trace();
         if let Some(what) = violation {
             let (step, points) = (schedule.step, schedule.points());
             outcome.violations.push(format!("SEED={seed} POINTS={points}, step {step}: {what}"));

@@ -123,6 +123,10 @@ impl Schedule {
         self.judge.points
     }
 
+    pub fn trace(&self) -> u64 {
+        self.judge.trace
+    }
+
     /// Lives, until `points_max` cuts have been made.
     pub fn run(&mut self, points_max: u64) -> Result<(), String> {
         while self.step < STEPS && self.points() < points_max {

@@ -29,6 +29,8 @@ pub struct Sight {
 pub struct Judge {
     pub random: Random,
     pub points: u64,
+    /// Folds everything that was seen: two runs that are the same have the same.
+    pub trace: u64,
     pub cut: Cut,
     /// Running time that is known to be durable (I17).
     pub run_least: u64,
@@ -37,7 +39,7 @@ pub struct Judge {
 
 impl Judge {
     pub fn new(random: Random, cut: Cut) -> Judge {
-        Judge { random, points: 0, cut, run_least: 0, buffer: new_block() }
+        Judge { random, points: 0, trace: 0, cut, run_least: 0, buffer: new_block() }
     }
 
     pub fn fork(&mut self) -> Random {
@@ -92,6 +94,10 @@ impl Judge {
             });
         }
         sight.seen.sort_unstable_by_key(|seen| seen.id);
+        for seen in &sight.seen {
+            let word = u64::from(seen.id) ^ seen.ticket.seq ^ seen.done as u64;
+            self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01B3).rotate_left(7);
+        }
         if let Some(pair) = sight.seen.windows(2).find(|pair| pair[0].id == pair[1].id) {
             return Err(format!("message {} is there twice", pair[0].id));
         }
@@ -164,7 +170,7 @@ impl Judge {
             let disk = SimDisk::after_cut(moment, cut, random);
             return self.point_on_bad_medium(disk, model);
         }
-        let mut disk = match depth < DEPTH_MAX && self.random.chance(1, 8) {
+        let mut disk = match depth < DEPTH_MAX && self.random.chance(1, 5) {
             true => SimDisk::after_kill(moment, random),
             false => SimDisk::after_cut(moment, cut, random),
         };
