@@ -130,6 +130,7 @@ impl Sender {
         self.state = State::Free;
         self.attempt = None;
         self.connect_deadline = None;
+        self.idle_since = None;
         self.generation = self.generation.wrapping_add(1);
     }
 
@@ -143,6 +144,7 @@ impl Sender {
     pub fn quit(&mut self, now: Instant) {
         if self.state == State::Talking && !self.is_leaving {
             self.is_leaving = true;
+            self.idle_since = None;
             self.client.quit(&mut self.output, now);
         }
     }
