@@ -136,6 +136,7 @@ impl Sender {
         self.state = State::Free;
         self.attempt = None;
         self.connect_deadline = None;
+        self.idle_since = None;
         self.generation = self.generation.wrapping_add(1);
     }
 
@@ -149,6 +150,7 @@ impl Sender {
     pub fn quit(&mut self, now: Instant) {
         if self.state == State::Talking && !self.is_leaving {
             self.is_leaving = true;
+            self.idle_since = None;
             self.client.quit(&mut self.output, now);
         }
     }

@@ -1,0 +1,18 @@
+//! A world in which the whole daemon lives: seeded, so that everything in it happens again the same.
+//!
+//! - `world` time, the agenda, the daemon's traits · `weather` how bad it is · `rng` chance
+//! - `disk` writes that are not synced · `net` sockets · `mailbox` Maildirs and the drop directory
+//! - `letter` mails · `client` who hands them in · `server` next hops
+//! - `shadow` what must be true · `run` one seed from its beginning to its judgement
+
+pub mod client;
+pub mod disk;
+pub mod letter;
+pub mod mailbox;
+pub mod net;
+pub mod rng;
+pub mod run;
+pub mod server;
+pub mod shadow;
+pub mod weather;
+pub mod world;

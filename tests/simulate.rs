@@ -1,0 +1,92 @@
+//! The whole daemon in a seeded world: clients, disk, clock, names, mailboxes, next hops, and all
+//! that can go wrong with each of them; a shadow of every mail decides.
+//!
+//! `SEED=n` plays one seed, with its trace if it fails (`LIVE=1`: as it goes); `SEEDS=n` plays so
+//! many, from `FROM` on. The same seed goes the same way, bit for bit.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub)]
+
+mod sim;
+
+use sim::letter::Taste;
+use sim::rng::Rng;
+use sim::run::{Plan, check};
+use sim::shadow::Counts;
+use sim::weather::Kinds;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What a seed is about.
+fn plan(seed: u64) -> Plan {
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let kinds = match seed % 8 {
+        0 => Kinds::default(),
+        1 => Kinds { hostile: true, ..Kinds::default() },
+        2 => Kinds { servers: true, ..Kinds::default() },
+        3 => Kinds { net: true, hostile: true, ..Kinds::default() },
+        4 => Kinds { disk: true, mailbox: true, ..Kinds::default() },
+        5 => Kinds { cuts: true, clock: true, ..Kinds::default() },
+        6 => Kinds { servers: true, cuts: true, mailbox: true, ..Kinds::default() },
+        _ => Kinds {
+            disk: true,
+            medium: false,
+            net: true,
+            mailbox: true,
+            servers: true,
+            clock: true,
+            cuts: true,
+            hostile: true,
+            admin: false,
+        },
+    };
+    let (retry, retry_max) = rng.pick(&[
+        ("retry = 1m 5m 15m\nexpire = 4h", 20),
+        ("retry = 30s\nexpire = 1h", 2),
+        ("retry = 1m 5m 15m 30m 1h 2h 4h\nexpire = 5d", 300),
+    ]);
+    let sessions = rng.pick(&[3, 5, 16]);
+    let senders = rng.pick(&[1, 2, 4]);
+    let settings = format!("{retry}\nsessions = {sessions}\nsenders = {senders}\n");
+    Plan {
+        kinds,
+        taste: Taste { recipients_max: 4, bytes_max: 60_000, odd: seed % 8 > 0 },
+        blocks: rng.pick(&[64, 100, 173]),
+        days: 1,
+        gap: rng.pick(&[30_000, 300_000, 1_200_000]),
+        settings,
+        retry_max: retry_max * 60_000,
+    }
+}
+
+fn sweep(seeds: impl Iterator<Item = u64>) -> Counts {
+    let mut counts = Counts::default();
+    for seed in seeds {
+        match check(seed, &plan(seed)) {
+            Ok((found, _)) => counts.add(found),
+            Err(why) => panic!("\n{why}\n"),
+        }
+    }
+    counts
+}
+
+#[test]
+fn seeds() {
+    let from = number("FROM").unwrap_or(0);
+    let counts = match (number("SEED"), number("SEEDS")) {
+        (Some(seed), _) => sweep([seed].into_iter()),
+        (None, count) => sweep(from..from + count.unwrap_or(40)),
+    };
+    println!("{counts:?}");
+}
+
+#[test]
+fn a_seed_goes_the_same_way_again() {
+    for seed in [3, 7] {
+        let one = check(seed, &plan(seed)).map(|(_, digest)| digest);
+        let other = check(seed, &plan(seed)).map(|(_, digest)| digest);
+        assert_eq!(one, other);
+    }
+}
