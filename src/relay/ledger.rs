@@ -41,6 +41,8 @@ pub struct Ledger {
     pub(super) failed: u128,
     pub(super) notes: [Option<Note>; NOTES_MAX],
     pub(super) last: Option<RemoteReply>,
+    /// MAIL was refused: whatever is still answered to what was sent behind it means nothing.
+    pub(super) is_refused: bool,
     /// The next hop does not know us, or not any more: that is the lane's trouble, not the mail's.
     pub(super) login_trouble: Option<RemoteReply>,
 }
@@ -58,7 +60,7 @@ impl Ledger {
     /// A reply to the next recipient asked. RFC 5321 §4.5.3.1.10: 552 to RCPT means 452.
     pub fn recipient_answered(&mut self, reply: RemoteReply) {
         let open = self.asked & !self.answered;
-        if open == 0 {
+        if open == 0 || self.is_refused {
             return;
         }
         let number = open.trailing_zeros() as u8;
@@ -81,6 +83,7 @@ impl Ledger {
     /// MAIL was refused: that concerns everyone.
     pub fn sender_refused(&mut self, reply: RemoteReply) {
         self.last = Some(reply);
+        self.is_refused = true;
         if is_login_trouble(&reply) {
             self.login_trouble = Some(reply);
         } else if reply.class() == 5 {
@@ -91,6 +94,9 @@ impl Ledger {
     /// The verdict on the message, after the final dot or instead of the data: for all who were
     /// accepted.
     pub fn verdict(&mut self, reply: RemoteReply) {
+        if self.is_refused {
+            return;
+        }
         self.last = Some(reply);
         match reply.class() {
             2 => self.delivered |= self.accepted,
