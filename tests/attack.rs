@@ -150,3 +150,46 @@ fn mail_refused_for_now_was_returned_for_the_503s_behind_it() {
     let line = wait_for_log(&mote, "to=<two@y.test>");
     assert!(line.contains("status=deferred (451 4.7.1 greylisted)"), "{line}");
 }
+
+/// Notes are kept for eight replies only; the ninth refusal was told in the words of the 250 that
+/// ended the message.
+#[test]
+fn the_ninth_refusal_was_reported_as_250() {
+    let hop = Hop::new(|line, _| match line {
+        "RCPT TO:<good@y.test>" => usual(line),
+        "." => Some("250 2.6.0 taken"),
+        _ if line.starts_with("RCPT") => Some("550 5.1.1 no such user"),
+        _ => usual(line),
+    });
+    let (place, mote) = relay_to(&hop);
+    let bad: Vec<_> = (0..12).map(|number| format!("u{number}@y.test")).collect();
+    let mut recipients: Vec<_> = bad.iter().map(String::as_str).collect();
+    recipients.push("good@y.test");
+    Peer::new(&place).send(&recipients);
+    let line = wait_for_log(&mote, "to=<u11@y.test>");
+    assert!(line.contains("status=bounced (550 5.1.1 no such user)"), "{line}");
+}
+
+/// There are two slots for administrators; nobody looked at the third when one of them left.
+#[test]
+fn the_third_administrator_waited_for_ever() {
+    let place = Place::in_memory("relay = hold");
+    let _mote = place.serve();
+    let connect = || UnixStream::connect(place.path("run/control")).unwrap();
+    let mut early = [connect(), connect()];
+    for stream in &mut early {
+        // Half a request, so that it is sure to be inside.
+        stream.write_all(b"sta").unwrap();
+    }
+    let mut third = connect();
+    third.set_read_timeout(Some(LIMIT)).unwrap();
+    third.write_all(b"status\n").unwrap();
+    let [first, _second] = early;
+    (&first).write_all(b"tus\n").unwrap();
+    let mut answer = String::new();
+    (&first).read_to_string(&mut answer).unwrap();
+    drop(first);
+    answer.clear();
+    third.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"end\":\"ok\""), "{answer}");
+}

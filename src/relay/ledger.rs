@@ -3,7 +3,7 @@
 
 use crate::smtp::reply::RemoteReply;
 
-/// Replies whose words are kept; further ones count, but are told in the words of the last.
+/// Replies whose words are kept; further ones are told in the words of the last of their kind.
 const NOTES_MAX: usize = 8;
 
 /// What became of one recipient.
@@ -40,6 +40,8 @@ pub struct Ledger {
     pub(super) delivered: u128,
     pub(super) failed: u128,
     pub(super) notes: [Option<Note>; NOTES_MAX],
+    /// The last refusals for which there was no note left: for now, for good.
+    pub(super) crowd: [Option<RemoteReply>; 2],
     pub(super) last: Option<RemoteReply>,
     /// MAIL was refused: whatever is still answered to what was sent behind it means nothing.
     pub(super) is_refused: bool,
@@ -137,14 +139,26 @@ impl Ledger {
 
     /// The words for recipient `number`.
     pub fn reply(&self, number: u8) -> Option<&RemoteReply> {
+        let bit = 1u128.checked_shl(number.into())?;
+        let number = self.shared.filter(|_| self.twins & bit != 0).unwrap_or(number);
         let own = self.notes.iter().flatten().find(|note| note.recipient == number);
-        own.map(|note| &note.reply).or(self.last.as_ref())
+        let [deferred, failed] = &self.crowd;
+        let crowd = match (self.answered & !self.accepted) >> number & 1 {
+            0 => None,
+            _ if self.failed & bit != 0 => failed.as_ref(),
+            _ => deferred.as_ref(),
+        };
+        own.map(|note| &note.reply).or(crowd).or(self.last.as_ref())
     }
 
     fn note(&mut self, recipient: u8, reply: RemoteReply) {
         match self.notes.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(Note { recipient, reply }),
-            None => self.last = Some(reply),
+            None => {
+                let [deferred, failed] = &mut self.crowd;
+                let is_final = reply.class() == 5 && reply.code != 552;
+                *if is_final { failed } else { deferred } = Some(reply);
+            }
         }
     }
 }
