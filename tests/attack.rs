@@ -193,3 +193,26 @@ fn the_third_administrator_waited_for_ever() {
     third.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("\"end\":\"ok\""), "{answer}");
 }
+
+/// A relay that has enough after each mail: by 421 to the next MAIL, or by closing. Each time the
+/// lane was backed off for a minute, and the mail as well.
+#[test]
+fn a_relay_that_takes_one_mail_a_connection_got_one_a_minute() {
+    let tired: fn(&str, usize) -> Option<&'static str> = |line, mails| match &line[..1] {
+        "M" if mails > 0 => Some("421 4.7.0 enough"),
+        _ => usual(line),
+    };
+    let leaving: fn(&str, usize) -> Option<&'static str> = |line, mails| match &line[..1] {
+        "M" if mails > 0 => None,
+        _ => usual(line),
+    };
+    for manner in [tired, leaving] {
+        let hop = Hop::new(manner);
+        let (place, _mote) = relay_to(&hop);
+        let mut peer = Peer::new(&place);
+        for number in 1..=4 {
+            peer.send(&["one@y.test"]);
+            wait_for("the next mail", LIMIT, || hop.heard(".") == number);
+        }
+    }
+}

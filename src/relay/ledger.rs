@@ -108,6 +108,11 @@ impl Ledger {
         }
     }
 
+    /// True when nothing was answered yet.
+    pub fn is_blank(&self) -> bool {
+        self.answered == 0 && self.last.is_none()
+    }
+
     /// Everyone has it: a mailbox, or nowhere.
     pub fn all_delivered(&mut self) {
         self.delivered = self.mine;
