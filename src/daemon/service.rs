@@ -131,6 +131,8 @@ impl Daemon {
             if control.is_over(now.instant) {
                 world.close(token);
                 self.controls.free(index);
+                // Whoever waits outside may come in at once.
+                self.is_busy = true;
             }
         }
     }

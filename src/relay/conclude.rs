@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::mailbox::{Mailbox, MailboxError};
 use super::report::Desk;
 use super::route::Destination;
-use super::sender::scope;
+use super::sender::{Sender, State, scope};
 use super::settle::{Settlement, next_due};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
@@ -31,11 +31,27 @@ impl Forwarder {
         why: &str,
         context: &mut Context<'_, W>,
     ) {
+        let has_served = self.senders.get(slot).is_some_and(Sender::has_served);
         if let Some((ledger, ticket)) = under_way {
+            if has_served && stage == Stage::Envelope && ledger.is_blank() {
+                // Decisions 6: 421, or the end, instead of an answer to MAIL. A new connection may
+                // do better.
+                if let Some(lane) = self.lane_of_slot(slot) {
+                    lane.offer(ticket);
+                }
+                self.close(slot);
+                return self.release(slot);
+            }
             self.over(slot, ticket, &ledger, why, context);
+            if self.senders.get(slot).is_some_and(|sender| sender.state == State::Free) {
+                // Not let in either: the lane has been told.
+                return;
+            }
         }
         self.close(slot);
         match stage {
+            // Kept connections end; the lane has no trouble with that.
+            Stage::BeforeMail if has_served => self.release(slot),
             // Nothing was begun: the next address, if there is one, may do better.
             Stage::BeforeMail => self.try_next_address(slot, why, context),
             // The peer may have the mail or not: nobody else is asked now.

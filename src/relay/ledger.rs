@@ -3,7 +3,7 @@
 
 use crate::smtp::reply::RemoteReply;
 
-/// Replies whose words are kept; further ones count, but are told in the words of the last.
+/// Replies whose words are kept; further ones are told in the words of the last of their kind.
 const NOTES_MAX: usize = 8;
 
 /// What became of one recipient.
@@ -40,7 +40,11 @@ pub struct Ledger {
     pub(super) delivered: u128,
     pub(super) failed: u128,
     pub(super) notes: [Option<Note>; NOTES_MAX],
+    /// The last refusals for which there was no note left: for now, for good.
+    pub(super) crowd: [Option<RemoteReply>; 2],
     pub(super) last: Option<RemoteReply>,
+    /// MAIL was refused: whatever is still answered to what was sent behind it means nothing.
+    pub(super) is_refused: bool,
     /// The next hop does not know us, or not any more: that is the lane's trouble, not the mail's.
     pub(super) login_trouble: Option<RemoteReply>,
 }
@@ -58,7 +62,7 @@ impl Ledger {
     /// A reply to the next recipient asked. RFC 5321 §4.5.3.1.10: 552 to RCPT means 452.
     pub fn recipient_answered(&mut self, reply: RemoteReply) {
         let open = self.asked & !self.answered;
-        if open == 0 {
+        if open == 0 || self.is_refused {
             return;
         }
         let number = open.trailing_zeros() as u8;
@@ -81,6 +85,7 @@ impl Ledger {
     /// MAIL was refused: that concerns everyone.
     pub fn sender_refused(&mut self, reply: RemoteReply) {
         self.last = Some(reply);
+        self.is_refused = true;
         if is_login_trouble(&reply) {
             self.login_trouble = Some(reply);
         } else if reply.class() == 5 {
@@ -91,6 +96,9 @@ impl Ledger {
     /// The verdict on the message, after the final dot or instead of the data: for all who were
     /// accepted.
     pub fn verdict(&mut self, reply: RemoteReply) {
+        if self.is_refused {
+            return;
+        }
         self.last = Some(reply);
         match reply.class() {
             2 => self.delivered |= self.accepted,
@@ -98,6 +106,11 @@ impl Ledger {
             5 => self.failed |= self.accepted,
             _ => {}
         }
+    }
+
+    /// True when nothing was answered yet.
+    pub fn is_blank(&self) -> bool {
+        self.answered == 0 && self.last.is_none()
     }
 
     /// Everyone has it: a mailbox, or nowhere.
@@ -131,14 +144,26 @@ impl Ledger {
 
     /// The words for recipient `number`.
     pub fn reply(&self, number: u8) -> Option<&RemoteReply> {
+        let bit = 1u128.checked_shl(number.into())?;
+        let number = self.shared.filter(|_| self.twins & bit != 0).unwrap_or(number);
         let own = self.notes.iter().flatten().find(|note| note.recipient == number);
-        own.map(|note| &note.reply).or(self.last.as_ref())
+        let [deferred, failed] = &self.crowd;
+        let crowd = match (self.answered & !self.accepted) >> number & 1 {
+            0 => None,
+            _ if self.failed & bit != 0 => failed.as_ref(),
+            _ => deferred.as_ref(),
+        };
+        own.map(|note| &note.reply).or(crowd).or(self.last.as_ref())
     }
 
     fn note(&mut self, recipient: u8, reply: RemoteReply) {
         match self.notes.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(Note { recipient, reply }),
-            None => self.last = Some(reply),
+            None => {
+                let [deferred, failed] = &mut self.crowd;
+                let is_final = reply.class() == 5 && reply.code != 552;
+                *if is_final { failed } else { deferred } = Some(reply);
+            }
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Sender {
     idle_since: Option<Instant>,
     is_closed: bool,
     is_leaving: bool,
+    /// Mails that have ended on this connection.
+    mails: u32,
 }
 
 impl Sender {
@@ -100,6 +102,7 @@ impl Sender {
             idle_since: None,
             is_closed: false,
             is_leaving: false,
+            mails: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl Sender {
         self.connect_deadline = None;
         self.output.clear();
         self.is_closed = false;
+        self.mails = 0;
         self.client = Client::new();
         self.client.start(&terms(config), now);
     }
@@ -144,6 +148,11 @@ impl Sender {
     pub fn is_idle(&self) -> bool {
         let talks = self.state == State::Talking && self.client.is_ready();
         talks && self.attempt.is_none() && !self.is_leaving
+    }
+
+    /// True when the connection has served: that it ends now is nobody's fault.
+    pub fn has_served(&self) -> bool {
+        self.mails > 0
     }
 
     /// Takes leave of the next hop.
@@ -293,11 +302,13 @@ impl Sender {
                 let ticket = attempt.ticket();
                 let mut ledger = attempt.ledger;
                 ledger.verdict(reply);
+                self.mails = self.mails.saturating_add(1);
                 Some(Progress::Over(ledger, ticket))
             }
             ClientEvent::Ready => {
                 let attempt = self.attempt.take()?;
                 let ticket = attempt.ticket();
+                self.mails = self.mails.saturating_add(1);
                 Some(Progress::Over(attempt.ledger, ticket))
             }
             ClientEvent::Bye => Some(Progress::Closed),
