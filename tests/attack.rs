@@ -1,6 +1,7 @@
 //! What an attacker found: one test for each, named after what was wrong, through the real binary.
 //!
 //! Next hops are threads that follow a table of answers; nothing here waits for a time to pass.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "e2e/instance.rs"]
