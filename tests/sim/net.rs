@@ -346,6 +346,13 @@ pub enum Heard {
 }
 
 impl mote::daemon::world::Net for World {
+    fn stop_listening(&mut self) {
+        self.op(15, 0);
+        for queue in &mut self.net.backlog {
+            queue.clear();
+        }
+    }
+
     fn accept(&mut self, listener: u8, token: Token) -> Accepted {
         self.op(10, token.0.into());
         if self.rng.permille(self.weather.accept_exhausted) {
