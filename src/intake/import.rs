@@ -89,6 +89,8 @@ pub struct Import {
     block: Box<Block>,
     input: Buffer,
     rejected: [Option<DropName>; REJECTED_MAX],
+    /// Some file was put off in the present look.
+    is_put_off: bool,
 }
 
 impl Import {
@@ -100,6 +102,7 @@ impl Import {
             block: new_block(),
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
+            is_put_off: false,
         }
     }
 
@@ -173,7 +176,13 @@ impl Import {
     }
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
-        let Some((name, uid)) = context.disk.next_drop() else { return };
+        let Some((name, uid)) = context.disk.next_drop() else {
+            // One look gives each file once: what was put off needs another.
+            if core::mem::take(&mut self.is_put_off) {
+                self.state = State::Look;
+            }
+            return;
+        };
         self.state = State::Look;
         if self.rejected.contains(&Some(name)) {
             return;
@@ -194,8 +203,14 @@ impl Import {
                     is_open_ended: false,
                 });
             }
-            Err(_) => self.state = State::Rest { until: Some(context.now.instant + RETRY) },
+            Err(_) => self.put_off(context.now.instant),
         }
+    }
+
+    /// Whatever lies there is looked at again later.
+    fn put_off(&mut self, now: Instant) {
+        self.is_put_off = true;
+        self.state = State::Rest { until: Some(now + RETRY) };
     }
 
     fn read_on<W: Disk + DropDirectory>(
@@ -229,7 +244,7 @@ impl Import {
 
     fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
         match fault {
-            Fault::Later => self.state = State::Rest { until: Some(now + RETRY) },
+            Fault::Later => self.put_off(now),
             Fault::Bad(why) => {
                 let text = core::str::from_utf8(&name.0).unwrap_or("?");
                 log::error!("drop file {text}: {why}; left where it is");
@@ -284,14 +299,14 @@ impl Import {
         let State::AwaitCommit { name } = self.state else { return };
         match verdict {
             Ok(receipt) => self.remove(name, receipt.ticket(), queue, drops, now),
-            Err(NotDurable) => self.state = State::Rest { until: Some(now.instant + RETRY) },
+            Err(NotDurable) => self.put_off(now.instant),
         }
     }
 
     /// The queue is broken: an open draft is no more (I11).
     pub fn queue_broke(&mut self, now: Instant) {
         if let State::Read(_) = self.state {
-            self.state = State::Rest { until: Some(now + RETRY) };
+            self.put_off(now);
         }
     }
 
