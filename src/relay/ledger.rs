@@ -37,6 +37,7 @@ pub struct Ledger {
     pub shared: Option<u8>,
     /// See `shared`.
     pub twins: u128,
+    is_sender_refused: bool,
     pub(super) delivered: u128,
     pub(super) failed: u128,
     notes: [Option<Note>; NOTES_MAX],
@@ -46,6 +47,11 @@ pub struct Ledger {
 impl Ledger {
     /// A reply to the next recipient asked. RFC 5321 §4.5.3.1.10: 552 to RCPT means 452.
     pub fn recipient_answered(&mut self, reply: RemoteReply) {
+        // RFC 2920 §3.1: asked before it was known that there is no mail to add him to. The 503 is
+        // about that, not about him.
+        if self.is_sender_refused {
+            return;
+        }
         let open = self.asked & !self.answered;
         if open == 0 {
             return;
@@ -66,8 +72,9 @@ impl Ledger {
         }
     }
 
-    /// MAIL was refused: that concerns everyone.
+    /// MAIL was refused: that concerns everyone, so all of them must be in `mine`.
     pub fn sender_refused(&mut self, reply: RemoteReply) {
+        self.is_sender_refused = true;
         self.last = Some(reply);
         if reply.class() == 5 {
             self.failed = self.mine;
@@ -77,6 +84,9 @@ impl Ledger {
     /// The verdict on the message, after the final dot or instead of the data: for all who were
     /// accepted.
     pub fn verdict(&mut self, reply: RemoteReply) {
+        if self.is_sender_refused {
+            return;
+        }
         self.last = Some(reply);
         match reply.class() {
             2 => self.delivered |= self.accepted,
@@ -151,6 +161,16 @@ mod tests {
         assert_eq!(ledger.reply(1).unwrap().code, 550);
         assert_eq!(ledger.reply(2).unwrap().code, 250);
         assert_eq!(ledger.deferred(), 0b01000);
+    }
+
+    #[test]
+    fn a_sender_put_off_is_nobody_s_failure() {
+        let mut ledger = Ledger { mine: 3, asked: 3, ..Ledger::default() };
+        ledger.sender_refused(reply(452));
+        ledger.recipient_answered(reply(503));
+        ledger.recipient_answered(reply(503));
+        ledger.verdict(reply(503));
+        assert_eq!(ledger.deferred(), 3);
     }
 
     #[test]
