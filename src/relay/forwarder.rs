@@ -34,11 +34,15 @@ use crate::queue::{NotDurable, Queue, Receipt, Ticket, all_recipients};
 use crate::smtp::client::Stage;
 use core::fmt::Write as _;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// Messages whose envelope is read in one turn to find their lanes.
 const ROUTED_MAX: u32 = 32;
 /// A due time that only a flush, a reload or an attempt's end brings forward.
 const NEVER: u64 = u32::MAX as u64;
+
+/// When a message is tried again that the disk failed to read.
+const UNREAD_WAIT: Duration = Duration::from_secs(60);
 
 /// Something that the daemon must do for a sending slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,7 +210,8 @@ impl Forwarder {
         if waiting.importing || waiting.held {
             return;
         }
-        let needs = if waiting.needs == 0 { self.route(ticket, context) } else { waiting.needs };
+        let known = (waiting.needs != 0).then_some(waiting.needs);
+        let Some(needs) = known.or_else(|| self.route(ticket, context)) else { return };
         self.make_ready(ticket, needs, context.queue);
     }
 
@@ -219,14 +224,14 @@ impl Forwarder {
         }
     }
 
-    /// Reads the envelope to find the lanes of the recipients who are not done. An envelope that
-    /// cannot be read holds its message.
-    fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> u32 {
+    /// Reads the envelope to find the lanes of the recipients who are not done. None: it cannot be
+    /// read, and what that means is settled.
+    fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> Option<u32> {
         match self.read_route(ticket, context) {
-            Ok(needs) => needs,
+            Ok(needs) => Some(needs),
             Err(error) => {
-                hold_unread(context.queue, ticket, error, context.now.instant);
-                HOLD
+                self.hold_unread(context.queue, ticket, error, context.now.instant);
+                None
             }
         }
     }
@@ -316,7 +321,8 @@ impl Forwarder {
             return false;
         }
         let reads = waiting.needs == 0;
-        let needs = if reads { self.route(ticket, context) } else { waiting.needs };
+        let known = (!reads).then_some(waiting.needs);
+        let Some(needs) = known.or_else(|| self.route(ticket, context)) else { return true };
         context.queue.plan(ticket, needs, needs & !HOLD, NEVER);
         for lane in &mut self.lanes {
             if needs & lane.bit() != 0 {
@@ -430,7 +436,7 @@ impl Forwarder {
         if let Err(error) = sender.begin(ticket, &mut scope) {
             sender.leave();
             lane.connections -= 1;
-            hold_unread(context.queue, ticket, error, context.now.instant);
+            self.hold_unread(context.queue, ticket, error, context.now.instant);
             return;
         }
         self.proceed(slot, context);
@@ -625,7 +631,7 @@ impl Forwarder {
                     return self.lost(slot, under_way, stage, why.as_str(), context);
                 }
                 Progress::Unread(ticket, error) => {
-                    hold_unread(context.queue, ticket, error, now);
+                    self.hold_unread(context.queue, ticket, error, now);
                     self.close(slot);
                     return self.release(slot);
                 }
@@ -648,7 +654,7 @@ impl Forwarder {
         let Context { config, queue, world, now } = context;
         let mut scope = scope(config, queue, *world, *now, &lane.destination);
         if let Err(error) = sender.begin(ticket, &mut scope) {
-            hold_unread(context.queue, ticket, error, context.now.instant);
+            self.hold_unread(context.queue, ticket, error, context.now.instant);
         }
     }
 
@@ -735,7 +741,7 @@ impl Forwarder {
         };
         let open = match desk.settle(settlement, self.owner_base + slot as u32) {
             Ok(open) => open,
-            Err(error) => return hold_unread(context.queue, ticket, error, now.instant),
+            Err(error) => return self.hold_unread(context.queue, ticket, error, now.instant),
         };
         if let Some((failed, _)) = open.reported
             && let Some(place) = self.reported.get_mut(slot)
@@ -771,6 +777,30 @@ impl Forwarder {
         context.queue.plan(ticket, needs, ready, due);
     }
 
+    /// A message that cannot be read is held and reported; one that is gone is nobody's concern, and
+    /// a disk that failed once is asked again a little later.
+    fn hold_unread(&mut self, queue: &mut Queue, ticket: Ticket, error: ReadError, now: Instant) {
+        let id = Base62(ticket.seq);
+        match error {
+            ReadError::Gone => {}
+            ReadError::Damaged => {
+                log::error!("{id}: damaged in the queue; held");
+                queue.mark_damaged(ticket, now);
+            }
+            ReadError::Unreadable => {
+                log::error!("{id}: its envelope is of a later version or no envelope; held");
+                queue.set_flag(ticket, MessageState::HELD, true, now);
+            }
+            ReadError::Disk => {
+                log::error!("{id}: the disk fails to read it; tried again later");
+                let due = queue.run(now) + UNREAD_WAIT.as_secs();
+                queue.plan(ticket, 0, 0, due);
+                self.scan_at = self.scan_at.min(due);
+                self.scan_next = self.scan_next.min(due);
+            }
+        }
+    }
+
     /// Writes on into a Maildir, or throws away.
     fn file<W: Disk + Mailbox>(&mut self, slot: usize, context: &mut Context<'_, W>) {
         let Some(sender) = self.senders.get_mut(slot) else { return };
@@ -804,7 +834,7 @@ impl Forwarder {
             }
             Err(super::filing::Fault::Message(error)) => {
                 if let Some(attempt) = sender.attempt.take() {
-                    hold_unread(context.queue, attempt.ticket(), error, instant);
+                    self.hold_unread(context.queue, attempt.ticket(), error, instant);
                 }
                 self.release(slot);
             }
@@ -844,8 +874,7 @@ impl Forwarder {
         }
         let run = queue.run(now);
         let until_scan = self.scan_at.saturating_sub(run);
-        let scan =
-            (self.scan_at < NEVER).then(|| now + core::time::Duration::from_secs(until_scan));
+        let scan = (self.scan_at < NEVER).then(|| now + Duration::from_secs(until_scan));
         let lanes = self.lanes.iter().filter(|lane| lane.has_work() && lane.connections == 0);
         let lanes = lanes.map(|lane| lane.until.unwrap_or(now)).min();
         let lanes = if self.is_draining || self.all_taken() { None } else { lanes };
@@ -874,28 +903,6 @@ fn mailbox_text(error: MailboxError) -> &'static str {
         MailboxError::Full => "no room in the mailbox",
         MailboxError::Denied => "the mailbox cannot be written: look at owner and mode",
         MailboxError::Io => "the mailbox's disk fails",
-    }
-}
-
-/// A message that cannot be read is held and reported; one that is gone is nobody's concern, and a
-/// disk that failed once is asked again when the message is next due.
-fn hold_unread(queue: &mut Queue, ticket: Ticket, error: ReadError, now: Instant) {
-    let id = Base62(ticket.seq);
-    match error {
-        ReadError::Gone => {}
-        ReadError::Damaged => {
-            log::error!("{id}: damaged in the queue; held");
-            queue.mark_damaged(ticket, now);
-        }
-        ReadError::Unreadable => {
-            log::error!("{id}: its envelope is of a later version or no envelope; held");
-            queue.set_flag(ticket, MessageState::HELD, true, now);
-        }
-        ReadError::Disk => {
-            log::error!("{id}: the disk fails to read it; tried again later");
-            let due = queue.run(now) + 60;
-            queue.plan(ticket, 0, 0, due);
-        }
     }
 }
 

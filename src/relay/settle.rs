@@ -44,10 +44,16 @@ pub struct Open {
 }
 
 impl<D: Disk> Desk<'_, D> {
-    /// Settles an attempt. On a read error nothing has been marked.
+    /// Settles an attempt. On a read error what was delivered is marked all the same: only the
+    /// report needs the message.
     pub fn settle(&mut self, settlement: &Settlement<'_>, owner: u32) -> Result<Open, ReadError> {
-        let Settlement { ticket, ledger, .. } = *settlement;
-        self.log(settlement)?;
+        let Settlement { ticket, ledger, relay, .. } = *settlement;
+        if let Err(error) = self.log(settlement) {
+            let (id, delivered) = (Base62(ticket.seq), ledger.delivered.count_ones());
+            log::warn!(
+                "{id}: {delivered} delivered by {relay}; cannot be read to tell more ({error:?})"
+            );
+        }
         let now = self.now.instant;
         let mut done = ledger.delivered;
         let mut open = Open { reported: None, deferred: ledger.deferred() != 0 };
@@ -70,7 +76,12 @@ impl<D: Disk> Desk<'_, D> {
                     let id = Base62(ticket.seq);
                     log::warn!("{id}: no room for a report ({error:?}); kept until there is");
                 }
-                Err(Unwritten::Read(error)) => return Err(error),
+                Err(Unwritten::Read(error)) => {
+                    if done != 0 {
+                        self.queue.mark_done(ticket, done, now);
+                    }
+                    return Err(error);
+                }
             }
         }
         if done != 0 {
