@@ -53,7 +53,9 @@ pub fn check(seed: u64, plan: &Plan) -> Result<(Counts, u64), String> {
             trace(true);
             let again = attempt(seed, plan, true).err().unwrap_or_default();
             let lines = trace(false);
-            let from = lines.len().saturating_sub(400);
+            let shown =
+                std::env::var("LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+            let from = lines.len().saturating_sub(shown);
             let told = lines[from..].join("\n");
             Err(format!("{told}\n\nSEED={seed}: {why}\n(again: {again})\n{plan:?}"))
         }

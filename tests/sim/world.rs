@@ -25,7 +25,7 @@ pub struct PowerCut;
 /// 2027-01-15: the simulated present, later than the program.
 pub const PRESENT: i64 = 1_800_000_000;
 const TRUSTED_SINCE: i64 = mote::os::clock::RELEASE_DATE;
-const TRACE_LINES: usize = 3000;
+const TRACE_LINES: usize = 300_000;
 
 /// What will happen.
 #[derive(Clone, Debug)]
