@@ -50,12 +50,13 @@ fn plan(seed: u64) -> Plan {
     let sessions = rng.pick(&[3, 5, 16]);
     let senders = rng.pick(&[1, 2, 4]);
     let settings = format!("{retry}\nsessions = {sessions}\nsenders = {senders}\n");
+    let (gap, hours) = rng.pick(&[(30_000, 2), (300_000, 12), (1_200_000, 48)]);
     Plan {
         kinds,
         taste: Taste { recipients_max: 4, bytes_max: 60_000, odd: seed % 8 > 0 },
         blocks: rng.pick(&[64, 100, 173]),
-        days: 1,
-        gap: rng.pick(&[30_000, 300_000, 1_200_000]),
+        hours,
+        gap,
         settings,
         retry_max: retry_max * 60_000,
     }

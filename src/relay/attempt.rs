@@ -150,6 +150,17 @@ impl Attempt {
         Ok(())
     }
 
+    /// MAIL was refused: reads who else it was for, asking nobody.
+    pub fn read_refused<D: Disk>(
+        &mut self,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        self.read_envelope(block, scope)?;
+        self.phase = Phase::AwaitGo;
+        Ok(())
+    }
+
     /// The sender and who else there is; false at the end of the envelope. A recipient of ours is
     /// `pending` afterwards.
     fn next_recipient<D: Disk>(

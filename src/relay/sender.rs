@@ -274,6 +274,9 @@ impl Sender {
                 if let Some(attempt) = &mut self.attempt
                     && reply.class() != 2
                 {
+                    if let Err(error) = attempt.read_refused(&mut self.block, scope) {
+                        return Some(self.unread(error));
+                    }
                     attempt.ledger.sender_refused(reply);
                     self.client.reset(&mut self.output, now);
                 }

@@ -4,7 +4,7 @@ use super::client::{Client, Style};
 use super::letter::{From, Letter, Taste};
 use super::shadow::{Counts, parse_address};
 use super::weather::{Kinds, Weather};
-use super::world::{Happening, PRESENT, PowerCut, World, note, trace};
+use super::world::{Happening, PRESENT, PowerCut, World, note, start_log, trace};
 use core::net::{IpAddr, SocketAddr};
 use mote::base::time::Instant;
 use mote::config::{Config, Host, parse};
@@ -29,7 +29,7 @@ pub struct Plan {
     pub taste: Taste,
     pub blocks: u32,
     /// How long mail is handed in, and how long between two clients on average.
-    pub days: u64,
+    pub hours: u64,
     pub gap: u64,
     pub settings: String,
     /// Longest wait of a mail for its next try, milliseconds.
@@ -46,13 +46,16 @@ pub struct Run {
 
 /// Runs a seed; Err: why it failed, with its trace.
 pub fn check(seed: u64, plan: &Plan) -> Result<(Counts, u64), String> {
+    start_log();
     match attempt(seed, plan, false) {
         Ok(done) => Ok(done),
         Err(why) => {
             trace(true);
             let again = attempt(seed, plan, true).err().unwrap_or_default();
             let lines = trace(false);
-            let from = lines.len().saturating_sub(400);
+            let shown =
+                std::env::var("LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+            let from = lines.len().saturating_sub(shown);
             let told = lines[from..].join("\n");
             Err(format!("{told}\n\nSEED={seed}: {why}\n(again: {again})\n{plan:?}"))
         }
@@ -113,7 +116,7 @@ impl Run {
         if self.plan.kinds.cuts {
             self.world.plan(20 * MINUTE, Happening::Fuse);
         }
-        let end = self.world.now + self.plan.days * 24 * HOUR;
+        let end = self.world.now + self.plan.hours * HOUR;
         self.go(end);
         self.heal();
         self.judge();

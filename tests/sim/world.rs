@@ -25,7 +25,7 @@ pub struct PowerCut;
 /// 2027-01-15: the simulated present, later than the program.
 pub const PRESENT: i64 = 1_800_000_000;
 const TRUSTED_SINCE: i64 = mote::os::clock::RELEASE_DATE;
-const TRACE_LINES: usize = 3000;
+const TRACE_LINES: usize = 300_000;
 
 /// What will happen.
 #[derive(Clone, Debug)]
@@ -71,6 +71,30 @@ pub fn note(line: impl FnOnce() -> String) {
             lines.push_back(line);
         }
     });
+}
+
+/// Takes what the daemon logs into the trace.
+struct Journal;
+
+impl log::Log for Journal {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        note(|| format!("           log: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// The daemon logs as it would in life, so that all of its ways of logging are gone, too.
+pub fn start_log() {
+    static JOURNAL: Journal = Journal;
+    // A second test of this process finds it done.
+    if log::set_logger(&JOURNAL).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
 }
 
 pub struct World {
