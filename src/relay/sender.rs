@@ -158,6 +158,7 @@ impl Sender {
     pub fn quit(&mut self, now: Instant) {
         if self.state == State::Talking && !self.is_leaving {
             self.is_leaving = true;
+            self.idle_since = None;
             self.client.quit(&mut self.output, now);
         }
     }
@@ -366,4 +367,23 @@ pub fn scope<'a, D>(
     destination: &'a Destination,
 ) -> Scope<'a, D> {
     Scope { config, queue, disk, now, destination }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    /// It was waited for again and again, without rest, until the next hop had answered QUIT.
+    #[test]
+    fn who_was_told_to_leave_is_idle_no_more() {
+        let now = Instant::from_millis(0) + 4 * IDLE_MAX;
+        let mut sender = Sender::new();
+        sender.enter(State::Talking, 0);
+        let reply_timeout = Duration::from_secs(300);
+        sender.client.start(&ClientTerms { hostname: "a", reply_timeout }, now);
+        sender.idle_since = Some(Instant::from_millis(0));
+        sender.quit(now);
+        assert!(sender.deadline() > Some(now));
+    }
 }
