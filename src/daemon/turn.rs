@@ -139,6 +139,12 @@ impl Daemon {
         config.run.clone_from(&self.config.run);
         config.listen.clone_from(&self.config.listen);
         self.config = config;
+        for index in 0..self.sessions.capacity() {
+            if let Some((_, session)) = self.sessions.at(index) {
+                session.reloaded();
+            }
+        }
+        self.import.reloaded();
         self.forwarder.reload(&self.config, &mut self.queue);
         self.is_busy = true;
     }

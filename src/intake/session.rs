@@ -310,6 +310,13 @@ impl Session {
         }
     }
 
+    /// The config has changed: where the mail goes is to be found anew.
+    pub fn reloaded(&mut self) {
+        if let Some(transaction) = &mut self.work.transaction {
+            transaction.is_open_ended = true;
+        }
+    }
+
     /// The queue is broken: what is open now will not be taken (I11).
     pub fn queue_broke(&mut self) {
         if let Some(transaction) = &mut self.work.transaction {
