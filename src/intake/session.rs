@@ -150,6 +150,11 @@ impl Session {
         if self.server.dismiss(reply, &mut self.replies) {
             self.work.give_up(queue);
             self.stand = Stand::Closing;
+            if self.stalled_since.is_some() {
+                // Somebody waits for the slot, and this one has not even read what was said before.
+                self.replies.clear();
+                self.is_deserted = true;
+            }
         }
     }
 
