@@ -245,6 +245,9 @@ impl Daemon {
                 }
             }
         }
+        if self.listeners.iter().all(|(door, ready)| *door != Door::Smtp || !ready) {
+            self.doors.calm();
+        }
     }
 
     /// The token of a session slot that may be taken through `door`.
@@ -285,7 +288,7 @@ impl Daemon {
             // A device that does not wait for the greeting may have spoken already.
             *known = Readiness { readable: true, writable: true, closed: false };
         }
-        let config = &self.config;
+        let Daemon { config, queue, .. } = self;
         if door == Door::Control {
             let first = self.sessions.capacity();
             if let Some((_, control)) = self.controls.take(|index| first + index == token.0) {
@@ -301,7 +304,7 @@ impl Daemon {
             return true;
         };
         session.open(peer, admission, owner(handle), now.instant);
-        self.doors.enter(handle, &mut self.sessions, config, now.instant);
+        self.doors.enter(handle, &mut self.sessions, queue, config, now.instant);
         true
     }
 
