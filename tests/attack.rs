@@ -217,3 +217,66 @@ fn a_relay_that_takes_one_mail_a_connection_got_one_a_minute() {
         }
     }
 }
+
+/// HUP between RCPT and the final dot: the message kept the lane it was meant for before.
+#[test]
+fn mail_that_came_in_across_a_reload_went_the_old_way() {
+    let hop = Hop::new(|line, _| usual(line));
+    let (place, mote, dead) = with_a_dead_relay(&hop, "old");
+    let mut peer = Peer::new(&place);
+    assert_eq!(&peer.ask("MAIL FROM:<sender@x.test>")[..3], "250");
+    assert_eq!(&peer.ask("RCPT TO:<one@y.test>")[..3], "250");
+    place.configure(&two_relays(dead, hop.port, "new"));
+    mote.signal("HUP");
+    wait_for_log(&mote, "reloaded");
+    assert_eq!(&peer.ask("DATA")[..3], "354");
+    assert_eq!(&peer.ask("Subject: attack\r\n\r\nhello\r\n.")[..3], "250");
+    wait_for("the mail", LIMIT, || hop.heard(".") == 1);
+}
+
+/// HUP while a message is being sent to one destination, and waits for another: it kept waiting for
+/// the old one.
+#[test]
+fn mail_that_was_under_way_at_a_reload_kept_its_other_routes() {
+    let (go, gate) = std::sync::mpsc::channel();
+    let gate = Mutex::new(gate);
+    let slow = Hop::new(move |line, _| {
+        if line == "." {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        usual(line)
+    });
+    let hop = Hop::new(|line, _| usual(line));
+    let dead = instance::free_port();
+    let lines = |via| {
+        let relay = format!("[relay slow]\nurl = smtp://127.0.0.1:{}\n", slow.port);
+        format!("{}{relay}[route z.test]\nvia = relay slow\n", two_relays(dead, hop.port, via))
+    };
+    let place = Place::in_memory(&lines("old"));
+    let mote = place.serve();
+    Peer::new(&place).send(&["one@z.test", "two@y.test"]);
+    wait_for_log(&mote, "connection refused");
+    wait_for("the data", LIMIT, || slow.heard("DATA") == 1);
+    place.configure(&lines("new"));
+    mote.signal("HUP");
+    wait_for_log(&mote, "reloaded");
+    go.send(()).unwrap();
+    wait_for("the mail", LIMIT, || hop.heard(".") == 1);
+    assert_eq!(slow.heard("."), 1);
+}
+
+/// Mail for y.test goes to a relay that is down, or to one that is up.
+fn two_relays(dead: u16, port: u16, via: &str) -> String {
+    format!(
+        "relay = hold\nretry = 1h\n[relay old]\nurl = smtp://127.0.0.1:{dead}\n\
+         [relay new]\nurl = smtp://127.0.0.1:{port}\n[route w.test]\nvia = relay old\n\
+         [route y.test]\nvia = relay {via}\n"
+    )
+}
+
+fn with_a_dead_relay(hop: &Hop, via: &str) -> (Place, Mote, u16) {
+    let dead = instance::free_port();
+    let place = Place::in_memory(&two_relays(dead, hop.port, via));
+    let mote = place.serve();
+    (place, mote, dead)
+}

@@ -4,7 +4,9 @@
 //! loopback and Unix sockets, and one is spare. A stranger who comes when all are taken goes into
 //! the spare slot, ungreeted, and is looked for another: the stranger who has done nothing useful
 //! for longest, if that is `IDLE_MIN`, or `IDLE_MIN_CROWD` when one address holds more than
-//! half, gets 421. If nobody gives way within `SPARE_MAX`, the newcomer gets it.
+//! half, gets 421. If nobody gives way within `SPARE_MAX`, the newcomer gets it, and with him every
+//! stranger who has waited outside meanwhile: they may stand before somebody for whom a slot is
+//! kept.
 
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;
@@ -29,6 +31,8 @@ pub struct Doors {
     strangers_max: usize,
     /// Who waits ungreeted, and until when.
     spare: Option<(Handle, Instant)>,
+    /// Somebody has waited in vain, and so have those outside.
+    is_crowded: bool,
 }
 
 impl Doors {
@@ -39,7 +43,7 @@ impl Doors {
 
     /// Nobody waits.
     pub fn new(config: &Config) -> Doors {
-        Doors { strangers_max: config.sessions.into(), spare: None }
+        Doors { strangers_max: config.sessions.into(), spare: None, is_crowded: false }
     }
 
     /// True while another connection may be taken: somebody who has to wait is one at a time.
@@ -52,16 +56,24 @@ impl Doors {
         &mut self,
         handle: Handle,
         sessions: &mut Slots<Session>,
+        queue: &mut Queue,
         config: &Config,
         now: Instant,
     ) {
         let strangers = sessions.iter().filter(|(_, session)| is_stranger(session)).count();
         let Some(session) = sessions.get(handle) else { return };
-        if is_stranger(session) && strangers > self.strangers_max {
-            self.spare = Some((handle, now + SPARE_MAX));
-        } else {
+        if !is_stranger(session) || strangers <= self.strangers_max {
             session.greet(config, now);
+        } else if self.is_crowded {
+            session.dismiss(Reply::BUSY, queue);
+        } else {
+            self.spare = Some((handle, now + SPARE_MAX));
         }
+    }
+
+    /// Nobody waits outside.
+    pub fn calm(&mut self) {
+        self.is_crowded = false;
     }
 
     /// Looks for a slot for the one who waits.
@@ -90,6 +102,7 @@ impl Doors {
             session.dismiss(Reply::BUSY, queue);
         } else if now >= until {
             self.spare = None;
+            self.is_crowded = true;
             if let Some(session) = sessions.get(spare) {
                 session.dismiss(Reply::BUSY, queue);
             }
@@ -132,4 +145,132 @@ fn slowest(
     let (index, session) = candidates.min_by_key(|(_, session)| session.last_useful())?;
     let least = if is_crowd(session) { IDLE_MIN_CROWD } else { IDLE_MIN };
     (now.since(session.last_useful()) >= least).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, parse};
+    use crate::intake::admission::Admission;
+    use crate::queue::disk::{Block, Disk, DiskError};
+    use crate::queue::recovery::{format, recover};
+
+    struct Memory(Vec<Block>);
+
+    impl Disk for Memory {
+        fn blocks(&self) -> u32 {
+            self.0.len() as u32
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
+            Ok(())
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    struct House {
+        doors: Doors,
+        sessions: Slots<Session>,
+        queue: Queue,
+        config: Config,
+        now: Instant,
+    }
+
+    impl House {
+        /// Three slots, and three more: two for those of the house, one spare.
+        fn new() -> House {
+            let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+            let config = parse(b"relay = hold\nsessions = 3\n", &host).unwrap();
+            let mut disk = Memory(vec![[0; 4096]; 64]);
+            let now = Instant::from_millis(0);
+            format(&mut disk, [9; 24], 0).unwrap();
+            let (queue, _) = recover(&mut disk, now, 16, None).unwrap();
+            let sessions = Slots::new(Doors::slots_max(&config), Session::new);
+            House { doors: Doors::new(&config), sessions, queue, config, now }
+        }
+
+        /// Somebody comes in; what he is told, first and last.
+        fn enter(&mut self, address: &str) -> (u16, String) {
+            let House { doors, sessions, queue, config, now } = self;
+            let (handle, session) = sessions.take(|_| true).unwrap();
+            let admission = Admission { relay: false, size_max: 1000, recipients_max: 1 };
+            session.open(Peer::Tcp(address.parse().unwrap()), admission, 0, *now);
+            doors.enter(handle, sessions, queue, config, *now);
+            (handle.index, self.told(handle.index))
+        }
+
+        fn told(&mut self, index: u16) -> String {
+            let (_, session) = self.sessions.at(index).unwrap();
+            String::from_utf8(session.output().to_vec()).unwrap()
+        }
+
+        fn attend(&mut self) {
+            let House { doors, sessions, queue, config, now } = self;
+            doors.attend(sessions, queue, config, *now);
+        }
+
+        fn leave(&mut self, index: u16) {
+            self.sessions.at(index).unwrap().1.close(&mut self.queue);
+            self.sessions.free(index);
+        }
+    }
+
+    /// One stranger after the other had two seconds in the spare slot, and whoever of the house
+    /// stood behind them in the backlog had to wait for them all.
+    #[test]
+    fn a_crowd_outside_keeps_nobody_of_the_house_waiting() {
+        let mut house = House::new();
+        for number in 1..=3 {
+            assert!(house.enter(&format!("203.0.113.{number}:1")).1.starts_with("220"));
+        }
+        let (spare, told) = house.enter("203.0.113.9:1");
+        assert!(told.is_empty() && !house.doors.is_open());
+        house.now = house.now + Duration::from_millis(500);
+        house.attend();
+        assert!(house.told(spare).is_empty());
+        // Nobody is slow enough to go.
+        for number in 0..3 {
+            house.sessions.at(number).unwrap().1.received(1000, house.now + SPARE_MAX);
+        }
+        house.now = house.now + SPARE_MAX;
+        house.attend();
+        assert!(house.told(spare).starts_with("421"));
+        house.leave(spare);
+        for _ in 0..50 {
+            assert!(house.doors.is_open());
+            let (index, told) = house.enter("203.0.113.9:1");
+            assert!(told.starts_with("421"));
+            house.leave(index);
+        }
+        assert!(house.enter("127.0.0.1:1").1.starts_with("220"));
+        house.doors.calm();
+        let (spare, told) = house.enter("203.0.113.9:1");
+        assert!(told.is_empty());
+        house.leave(spare);
+    }
+
+    /// One who has to go but does not even read stayed, and each turn another had to go.
+    #[test]
+    fn who_does_not_read_goes_at_once() {
+        let mut house = House::new();
+        for number in 1..=3 {
+            house.enter(&format!("203.0.113.{number}:1"));
+        }
+        let (_, deaf) = house.sessions.at(0).unwrap();
+        deaf.sent(0, house.now);
+        house.enter("203.0.113.9:1");
+        house.now = house.now + IDLE_MIN;
+        house.attend();
+        assert!(house.sessions.at(0).unwrap().1.is_over());
+        assert!(!house.sessions.at(1).unwrap().1.is_over());
+    }
 }

@@ -139,6 +139,12 @@ impl Daemon {
         config.run.clone_from(&self.config.run);
         config.listen.clone_from(&self.config.listen);
         self.config = config;
+        for index in 0..self.sessions.capacity() {
+            if let Some((_, session)) = self.sessions.at(index) {
+                session.reloaded();
+            }
+        }
+        self.import.reloaded();
         self.forwarder.reload(&self.config, &mut self.queue);
         self.is_busy = true;
     }
@@ -259,6 +265,9 @@ impl Daemon {
                 }
             }
         }
+        if self.listeners.iter().all(|(door, ready)| *door != Door::Smtp || !ready) {
+            self.doors.calm();
+        }
     }
 
     /// The token of a session slot that may be taken through `door`.
@@ -299,7 +308,7 @@ impl Daemon {
             // A device that does not wait for the greeting may have spoken already.
             *known = Readiness { readable: true, writable: true, closed: false };
         }
-        let config = &self.config;
+        let Daemon { config, queue, .. } = self;
         if door == Door::Control {
             let first = self.sessions.capacity();
             if let Some((_, control)) = self.controls.take(|index| first + index == token.0) {
@@ -315,7 +324,7 @@ impl Daemon {
             return true;
         };
         session.open(peer, admission, owner(handle), now.instant);
-        self.doors.enter(handle, &mut self.sessions, config, now.instant);
+        self.doors.enter(handle, &mut self.sessions, queue, config, now.instant);
         true
     }
 

@@ -32,7 +32,7 @@ use core::time::Duration;
 /// the drop directory has looked at.
 const HEAD_BYTES: usize = 4;
 /// When to look again after trouble.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(5);
 /// Files that are known not to be worth another look.
 const REJECTED_MAX: usize = 16;
 
@@ -89,8 +89,8 @@ pub struct Import {
     block: Box<Block>,
     input: Buffer,
     rejected: [Option<DropName>; REJECTED_MAX],
-    /// Some file was put off in the present look.
-    is_put_off: bool,
+    /// Something fit lies there that could not be taken.
+    is_left: bool,
 }
 
 impl Import {
@@ -102,7 +102,14 @@ impl Import {
             block: new_block(),
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
-            is_put_off: false,
+            is_left: false,
+        }
+    }
+
+    /// The config has changed: where the mail goes is to be found anew.
+    pub fn reloaded(&mut self) {
+        if let State::Read(incoming) = &mut self.state {
+            incoming.is_open_ended = true;
         }
     }
 
@@ -177,8 +184,8 @@ impl Import {
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
         let Some((name, uid)) = context.disk.next_drop() else {
-            // One look gives each file once: what was put off needs another.
-            if core::mem::take(&mut self.is_put_off) {
+            // One look gives each file once: what was left needs another.
+            if core::mem::take(&mut self.is_left) {
                 self.state = State::Look;
             }
             return;
@@ -203,13 +210,13 @@ impl Import {
                     is_open_ended: false,
                 });
             }
-            Err(_) => self.put_off(context.now.instant),
+            Err(_) => self.later(context.now.instant),
         }
     }
 
-    /// Whatever lies there is looked at again later.
-    fn put_off(&mut self, now: Instant) {
-        self.is_put_off = true;
+    /// What could not be taken now is come back to, even if nothing else brings us here.
+    fn later(&mut self, now: Instant) {
+        self.is_left = true;
         self.state = State::Rest { until: Some(now + RETRY) };
     }
 
@@ -244,7 +251,7 @@ impl Import {
 
     fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
         match fault {
-            Fault::Later => self.put_off(now),
+            Fault::Later => self.later(now),
             Fault::Bad(why) => {
                 let text = core::str::from_utf8(&name.0).unwrap_or("?");
                 log::error!("drop file {text}: {why}; left where it is");
@@ -299,14 +306,14 @@ impl Import {
         let State::AwaitCommit { name } = self.state else { return };
         match verdict {
             Ok(receipt) => self.remove(name, receipt.ticket(), queue, drops, now),
-            Err(NotDurable) => self.put_off(now.instant),
+            Err(NotDurable) => self.later(now.instant),
         }
     }
 
     /// The queue is broken: an open draft is no more (I11).
     pub fn queue_broke(&mut self, now: Instant) {
         if let State::Read(_) = self.state {
-            self.put_off(now);
+            self.later(now);
         }
     }
 
@@ -468,5 +475,81 @@ impl Adopted {
 impl Lookout for () {
     fn lanes(&self, _: Address<'_>) -> u32 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+    use crate::config::{Config, Host, parse};
+    use crate::intake::drop_directory::DropError;
+    use crate::queue::disk::DiskError;
+    use crate::queue::recovery::{format, recover};
+
+    /// A disk, and a directory whose one file is shown once in each pass.
+    struct World {
+        blocks: Vec<Block>,
+        passes: u32,
+        is_shown: bool,
+    }
+
+    impl Disk for World {
+        fn blocks(&self) -> u32 {
+            self.blocks.len() as u32
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            *into = *self.blocks.get(number as usize).ok_or(DiskError::Io)?;
+            Ok(())
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            *self.blocks.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    impl DropDirectory for World {
+        fn next_drop(&mut self) -> Option<(DropName, u32)> {
+            self.is_shown = !self.is_shown;
+            self.passes += u32::from(self.is_shown);
+            self.is_shown.then_some((DropName([b'0'; 32]), 0))
+        }
+        fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {
+            Err(DropError)
+        }
+        fn remove_drop(&mut self, _: DropName) -> Result<(), DropError> {
+            Ok(())
+        }
+        fn sync_drops(&mut self) -> Result<(), DropError> {
+            Ok(())
+        }
+    }
+
+    fn config() -> Config {
+        let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+        parse(b"relay = hold\n", &host).unwrap()
+    }
+
+    #[test]
+    fn what_could_not_be_taken_is_looked_at_again() {
+        let mut world = World { blocks: vec![[0; 4096]; 64], passes: 0, is_shown: false };
+        format(&mut world, [9; 24], 0).unwrap();
+        let (mut queue, _) = recover(&mut world, Instant::from_millis(0), 16, None).unwrap();
+        let (mut import, config) = (Import::new(0), config());
+        let mut now = Now::default();
+        while world.passes < 4 {
+            let next = import.deadline(now.instant);
+            now.instant = next.expect("a file that lies there has been forgotten");
+            assert!(now.instant <= Instant::from_millis(0) + 8 * RETRY);
+            let (queue, lookout) = (&mut queue, &());
+            let disk = &mut world;
+            import.proceed(&mut Context { config: &config, queue, disk, lookout, now });
+        }
     }
 }

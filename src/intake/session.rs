@@ -150,6 +150,11 @@ impl Session {
         if self.server.dismiss(reply, &mut self.replies) {
             self.work.give_up(queue);
             self.stand = Stand::Closing;
+            if self.stalled_since.is_some() {
+                // Somebody waits for the slot, and this one has not even read what was said before.
+                self.replies.clear();
+                self.is_deserted = true;
+            }
         }
     }
 
@@ -307,6 +312,13 @@ impl Session {
                 );
             }
             Err(NotDurable) => self.server.refused(Reply::LOCAL_ERROR, &mut self.replies, now),
+        }
+    }
+
+    /// The config has changed: where the mail goes is to be found anew.
+    pub fn reloaded(&mut self) {
+        if let Some(transaction) = &mut self.work.transaction {
+            transaction.is_open_ended = true;
         }
     }
 

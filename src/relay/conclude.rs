@@ -39,6 +39,8 @@ impl Forwarder {
                 if let Some(lane) = self.lane_of_slot(slot) {
                     lane.offer(ticket);
                 }
+                // It may have been made due meanwhile.
+                self.scan_by(0);
                 self.close(slot);
                 return self.release(slot);
             }
@@ -180,6 +182,7 @@ impl Forwarder {
             }
             // The mail stays ready; the mailbox is tried again when its lane is.
             Err(filing::Fault::Mailbox(error)) => {
+                self.scan_by(0);
                 self.lane_failed(slot, mailbox_text(error), context);
             }
         }
@@ -198,6 +201,8 @@ impl Forwarder {
             Ok(receipt) => {
                 context.queue.mark_done(reported.ticket, reported.failed, context.now.instant);
                 self.fresh(receipt.ticket(), context);
+                // The others of that message may have been made due meanwhile.
+                self.scan_by(0);
             }
             // They fail again at the next attempt, and are reported then.
             Err(NotDurable) => self.retry(context.queue, reported.ticket),

@@ -143,7 +143,7 @@ impl Forwarder {
         let mut from = 0;
         while let Some(waiting) = queue.next_waiting(from) {
             from = waiting.ticket.slot + 1;
-            self.make_due(queue, waiting.ticket);
+            make_due(queue, waiting.ticket);
         }
         for lane in &mut self.lanes {
             lane.until = None;
@@ -153,17 +153,8 @@ impl Forwarder {
 
     /// One message is to be tried now, wherever it has to go.
     pub fn retry(&mut self, queue: &mut Queue, ticket: Ticket) {
-        self.make_due(queue, ticket);
+        make_due(queue, ticket);
         self.scan_at = 0;
-    }
-
-    /// Its lanes are found anew when the index is next looked through. What is being attempted is
-    /// left to its attempt, which sees the present config as it goes.
-    fn make_due(&mut self, queue: &mut Queue, ticket: Ticket) {
-        let under_way = self.is_under_way(ticket);
-        if !under_way {
-            queue.plan(ticket, 0, 0, 0);
-        }
     }
 
     /// TERM: what is under way goes on, nothing new begins.
@@ -541,6 +532,12 @@ impl Forwarder {
     fn all_taken(&self) -> bool {
         self.senders.iter().all(|sender| sender.state != State::Free)
     }
+}
+
+/// Its lanes are found anew when the index is next looked through; for what is being attempted that
+/// is after its attempt, which sees the present config as it goes.
+fn make_due(queue: &mut Queue, ticket: Ticket) {
+    queue.plan(ticket, 0, 0, 0);
 }
 
 fn is_up(lane: &Lane, now: Instant) -> bool {

@@ -73,7 +73,10 @@ impl Ledger {
         }
         match reply.class() {
             2 => self.accepted |= bits,
-            5 if is_login_trouble(&reply) => self.login_trouble = Some(reply),
+            5 if is_login_trouble(&reply) => {
+                self.login_trouble = Some(reply);
+                self.note(number, reply);
+            }
             5 if reply.code != 552 => {
                 self.failed |= bits;
                 self.note(number, reply);
@@ -161,7 +164,7 @@ impl Ledger {
             Some(place) => *place = Some(Note { recipient, reply }),
             None => {
                 let [deferred, failed] = &mut self.crowd;
-                let is_final = reply.class() == 5 && reply.code != 552;
+                let is_final = self.failed >> recipient & 1 == 1;
                 *if is_final { failed } else { deferred } = Some(reply);
             }
         }
@@ -203,6 +206,9 @@ mod tests {
         let mut ledger = Ledger { mine: 1, asked: 1, ..Ledger::default() };
         ledger.recipient_answered(RemoteReply { status: Some(status), ..reply(554) });
         assert_eq!(ledger.outcome(0), Some(Outcome::Deferred));
+        // The answer to a lone dot is nobody's.
+        ledger.verdict(reply(250));
+        assert_eq!(ledger.reply(0).map(|reply| reply.code), Some(554));
     }
 
     #[test]

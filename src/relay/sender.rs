@@ -372,3 +372,22 @@ pub fn scope<'a, D>(
 ) -> Scope<'a, D> {
     Scope { config, queue, disk, now, destination }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    /// It was waited for again and again, without rest, until the next hop had answered QUIT.
+    #[test]
+    fn who_was_told_to_leave_is_idle_no_more() {
+        let now = Instant::from_millis(0) + 4 * IDLE_MAX;
+        let mut sender = Sender::new();
+        sender.enter(State::Talking, 0);
+        let reply_timeout = Duration::from_secs(300);
+        sender.client.start(&ClientTerms { hostname: "a", reply_timeout }, now);
+        sender.idle_since = Some(Instant::from_millis(0));
+        sender.quit(now);
+        assert!(sender.deadline() > Some(now));
+    }
+}

@@ -36,6 +36,9 @@ use core::time::Duration;
 /// Room in `out` that is enough for any one command.
 pub const COMMAND_BYTES_MAX: usize = 384;
 
+/// How long the answer to QUIT is waited for.
+const BYE_TIMEOUT: Duration = Duration::from_secs(5);
+
 const _: () = assert!(ADDRESS_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
 const _: () = assert!(DOMAIN_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
 
@@ -518,6 +521,8 @@ impl Client {
         self.state = state;
         self.deadline = match state {
             State::AwaitConnection | State::AwaitMail | State::AwaitClose => None,
+            // Nothing hangs on it, and a slot is kept by it.
+            State::AwaitBye => Some(now + self.reply_timeout.min(BYE_TIMEOUT)),
             // RFC 5321 §4.5.3.2.6: the peer may be storing the message.
             State::AwaitFinal | State::AwaitNothing => Some(now + 2 * self.reply_timeout),
             _ => Some(now + self.reply_timeout),
@@ -591,6 +596,17 @@ fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_waits_long_for_the_answer_to_quit() {
+        let (now, mut out) = (Instant::from_millis(0), Buffer::new(4096));
+        let minutes = Duration::from_secs(300);
+        let mut client = Client::new();
+        client.start(&ClientTerms { hostname: "a", reply_timeout: minutes }, now);
+        assert_eq!(client.deadline(), Some(now + minutes));
+        client.quit(&mut out, now);
+        assert_eq!(client.deadline(), Some(now + BYE_TIMEOUT));
+    }
 
     const TERMS: ClientTerms<'_> =
         ClientTerms { hostname: "relay.example", reply_timeout: Duration::from_secs(300) };
