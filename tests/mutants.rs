@@ -1,5 +1,5 @@
-//! One rule of the queue, or of the daemon around it, is broken at a time; the crash tests must notice
-//! each within ten seconds. `make mutants` runs them all, `MUTANT=name` one.
+//! One rule of the queue, or of the daemon around it, is broken at a time; the crash tests must
+//! notice each within ten seconds. `make mutants` runs them all, `MUTANT=name` one.
 
 // A test may stop at the first surprise; its modules are nobody's interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

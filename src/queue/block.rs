@@ -1,4 +1,5 @@
-//! The bytes of each kind of block: written in one place, read in one place, sealed with a keyed hash.
+//! The bytes of each kind of block: written in one place, read in one place, sealed with a keyed
+//! hash.
 //!
 //! Every block opens with its tag: SipHash-2-4, 64 bits, keyed with the image's random key, over
 //! all of the block that says something, the image's id and the block's number. So a block that

@@ -4,7 +4,7 @@
 //! each call, envelope records first, then the message. Full blocks are written as they fill, each
 //! naming the slot that goes on, which is taken before. The last bytes go into the header block,
 //! written by [`Queue::finish`](super::Queue::finish). A draft that is dropped without `finish` or
-//! `abandon` leaks its blocks until the next recovery; its owners' sessions always call one of them.
+//! `abandon` leaks its blocks until the next recovery; their owners' sessions always call one.
 
 use super::block::{Binding, Seal};
 

@@ -4,8 +4,8 @@
 //! the image and in a drop file. They come as a stream, since they may straddle blocks: [`encode`]
 //! writes a head, [`RecordReader`] puts one record together at a time in fixed memory. An unknown
 //! type with the critical flag, or a length no version would write, is [`Unreadable`]: that one
-//! message is held, the rest of the queue is not concerned. Addresses are bytes with a length, never
-//! lines; whoever reads them parses them again.
+//! message is held, the rest of the queue is not concerned. Addresses are bytes with a length,
+//! never lines; whoever reads them parses them again.
 
 /// The longest value of a record that this version knows; DSN's ORCPT= is the longest (500).
 pub const VALUE_BYTES_MAX: usize = 512;

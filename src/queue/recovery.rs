@@ -1,10 +1,14 @@
 //! From an image on a medium to an open queue: at every start, and after every failed sync.
 //!
-//! Reads everything from the medium, not from a cache (I9); finds the messages that exist (I2);
-//! tells damage from what was never acknowledged (I10); raises the epoch and syncs (I8); marks every
-//! slot without a live header dead below the new epoch and syncs again; only then may anything be
-//! accepted. It writes nothing that it has not first made harmless, so it may be cut anywhere and
-//! repeated. LAW 4: this is the only way in, there is no clean shut-down to rely on.
+//! Syncs, so that what it reads is durable (I6); reads everything from the medium, not from a cache
+//! (I9); finds the messages that exist (I2); tells damage from what was never acknowledged (I10);
+//! raises the epoch and syncs (I8); marks every slot without a live header dead below the new epoch
+//! and syncs again; only then may anything be accepted. It writes nothing that it has not first made
+//! harmless, so it may be cut anywhere and repeated. LAW 4: this is the only way in, there is no
+//! clean shut-down to rely on.
+//!
+//! A block that the medium does not give back is kept, with what belongs to it, and shown as
+//! damaged: it may come back. That is an error only when no superblock can be read.
 //!
 //! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
 //! are kept, and what was answered 451 is dropped (I11).
@@ -183,8 +187,8 @@ struct Scan {
     queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
-    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
-    /// no number comes twice for that (I8).
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled,
+    /// and no number comes twice for that (I8).
     found: Found,
     run: u64,
     /// The highest seq of a whole message.
@@ -506,8 +510,8 @@ impl Queue {
         }
         disk.sync()?;
         self.superblock_copy = 1 - self.superblock_copy;
-        // I10: all that was found is durable, so its damage would be damage from now on. But what was
-        // dropped must be dead on disk before a page may bear witness of anything above it.
+        // I10: all that was found is durable, so its damage would be damage from now on. But what
+        // was dropped must be dead on disk before a page may bear witness of anything above it.
         let synced = self.synced.max(highest);
         if dropped == 0 {
             self.synced = synced;

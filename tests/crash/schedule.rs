@@ -66,7 +66,7 @@ pub struct Schedule {
     /// Mostly messages of one block.
     short: bool,
     sins: Sins,
-    /// Marks that wait, as I16 counts them: how many, since when, and whether someone is in a hurry.
+    /// Marks that wait, as I16 counts them: how many, since when, whether someone is in a hurry.
     notes: usize,
     since: Instant,
     hurry: bool,
