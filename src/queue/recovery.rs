@@ -427,9 +427,9 @@ impl Scan {
             self.claim(ticket.slot, last, slot);
             (last, slot) = (slot, next);
         }
-        let is_whole = slot == ticket.slot
+        let is_bound = slot == ticket.slot && binding.digest() == header.digest;
+        let is_whole = (is_bound || mutant::is(Mutant::BodyNotBound))
             && header.count > 0
-            && (binding.digest() == header.digest || mutant::is(Mutant::BodyNotBound))
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
         if is_whole { Walk::Whole(header) } else { Walk::Broken }
