@@ -11,7 +11,7 @@ use super::layout::{self, GROUP_SLOTS, PAYLOAD_BYTES};
 /// A rule left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
-    /// Any whole body block will do in a chain (I2).
+    /// A message exists by its header, whatever its body blocks are (I2).
     BodyNotBound = 1,
     /// Blocks are free as soon as their message is finished (I5).
     ReuseBeforeSync,
