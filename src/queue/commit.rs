@@ -4,7 +4,7 @@
 //! when the sync has come back (I6). A failed sync breaks the image at once (I11); a failed write
 //! of one page only leaves that page to be written later, its newest copy still stands.
 
-use super::block::{self, Data, State, StatePage, Superblock};
+use super::block::{self, State, StatePage, Superblock};
 use super::disk::Disk;
 use super::image::{Queue, Ticket};
 use super::index::Use;
@@ -133,7 +133,7 @@ impl Queue {
         while let Some((group, copy)) = self.marks.next_dirty(from) {
             from = group + 1;
             if mutant::is(Mutant::StateInHeader) {
-                self.mark_headers(disk, group);
+                self.mark_headers_in_place(disk, group);
             }
             let number = layout::state_page(group, copy);
             let page = StatePage {
@@ -161,30 +161,6 @@ impl Queue {
             }
         }
         all
-    }
-
-    /// The mutant: marks a header where it stands.
-    fn mark_headers(&mut self, disk: &mut impl Disk, group: u32) {
-        let first = group * GROUP_SLOTS;
-        for slot in (first..first + GROUP_SLOTS).filter(|slot| *slot < self.index.slots()) {
-            let number = layout::block_of(slot);
-            let is_marked =
-                self.index.used_as(slot) == Use::Message && self.index.state(slot).done != 0;
-            if is_marked
-                && disk.read(number, &mut self.page).is_ok()
-                && let Some((Data::Header { mut header, len }, _)) =
-                    block::read_data(number, &self.page, &self.seal)
-            {
-                header.flags |= mutant::STATE_FOLLOWS;
-                let done = self.index.state(slot).done.to_le_bytes();
-                if len + done.len() <= layout::PAYLOAD_BYTES {
-                    self.page.last_chunk_mut().into_iter().for_each(|end| *end = done);
-                    let len = layout::PAYLOAD_BYTES;
-                    block::write_header(number, &mut self.page, &self.seal, &header, len);
-                    let _ = disk.write(number, &self.page);
-                }
-            }
-        }
     }
 
     /// Writes the superblock over its older copy; it counts after the next sync.

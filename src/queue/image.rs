@@ -143,9 +143,8 @@ impl Queue {
         origin: Origin,
         size: Option<u64>,
     ) -> Result<Draft, QueueError> {
-        // I8: a counter that ran over would bring numbers of the next epoch early, then old ones. A
-        // recovery raises the epoch. Seqs and pages are never ahead of this by more than the
-        // margin.
+        // I8: a counter that ran over would bring numbers of the next epoch early, then old ones.
+        // A recovery raises the epoch. Seqs and pages are not ahead by more than the margin.
         self.broken |= self.drafts.max(self.generation) >= NUMBERS_MAX;
         if self.broken {
             return Err(QueueError::Broken);
@@ -180,7 +179,7 @@ impl Queue {
         debug_assert!(draft.message_len == 0, "the envelope is closed");
         let is_recipient = matches!(record, Record::Recipient(_));
         if is_recipient && usize::from(draft.recipients) >= RECIPIENTS_MAX {
-            // No state entry has a bit for it. Sessions say 452 before; a drop file may hold anything.
+            // No state entry has a bit for it. Sessions say 452 before; a drop file may ask it.
             return Err(QueueError::TooLarge);
         }
         record.encode(|bytes| self.stream(disk, draft, buffer, bytes))?;

@@ -1,14 +1,17 @@
 //! Rules of the queue that can be broken on purpose, one at a time, so that the crash tests prove
-//! that they would notice. Chosen at run time in a build with the feature `mutants`; in the product
-//! [`is`] is a constant no, and nothing of this remains.
+//! that they would notice. Chosen at run time in a build with the feature `mutants`; in the
+//! product [`is`] is a constant no, and nothing of this remains.
 
-use super::block::Header;
-use super::layout::PAYLOAD_BYTES;
+use super::block::{self, Data, Header};
+use super::disk::Disk;
+use super::image::Queue;
+use super::index::Use;
+use super::layout::{self, GROUP_SLOTS, PAYLOAD_BYTES};
 
 /// A rule left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
-    /// Any whole body block will do in a chain (I2).
+    /// A message exists by its header, whatever its body blocks are (I2).
     BodyNotBound = 1,
     /// Blocks are free as soon as their message is finished (I5).
     ReuseBeforeSync,
@@ -78,13 +81,39 @@ pub const fn is(_: Mutant) -> bool {
 }
 
 /// The flag of a header whose block ends with marks, in [`Mutant::StateInHeader`].
-pub const STATE_FOLLOWS: u32 = 1 << 31;
+const STATE_FOLLOWS: u32 = 1 << 31;
 
 /// The length of the payload in a header block of length `len`, where marks may follow it.
-pub fn len_with_state(header: &Header, len: usize) -> usize {
+pub(super) fn len_with_state(header: &Header, len: usize) -> usize {
     if !is(Mutant::StateInHeader) || header.flags & STATE_FOLLOWS == 0 {
         return len;
     }
     let bodies = header.count.saturating_sub(1) as usize * PAYLOAD_BYTES;
     (header.envelope_len as usize + header.message_len as usize).saturating_sub(bodies)
+}
+
+impl Queue {
+    /// [`Mutant::StateInHeader`]: writes marks where the message stands.
+    pub(super) fn mark_headers_in_place(&mut self, disk: &mut impl Disk, group: u32) {
+        let first = group * GROUP_SLOTS;
+        for slot in (first..first + GROUP_SLOTS).filter(|slot| *slot < self.index.slots()) {
+            let number = layout::block_of(slot);
+            let is_marked =
+                self.index.used_as(slot) == Use::Message && self.index.state(slot).done != 0;
+            if is_marked
+                && disk.read(number, &mut self.page).is_ok()
+                && let Some((Data::Header { mut header, len }, _)) =
+                    block::read_data(number, &self.page, &self.seal)
+            {
+                header.flags |= STATE_FOLLOWS;
+                let done = self.index.state(slot).done.to_le_bytes();
+                if len + done.len() <= PAYLOAD_BYTES {
+                    self.page.last_chunk_mut().into_iter().for_each(|end| *end = done);
+                    let len = PAYLOAD_BYTES;
+                    block::write_header(number, &mut self.page, &self.seal, &header, len);
+                    let _ = disk.write(number, &self.page);
+                }
+            }
+        }
+    }
 }

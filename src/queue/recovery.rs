@@ -1,10 +1,14 @@
 //! From an image on a medium to an open queue: at every start, and after every failed sync.
 //!
-//! Reads everything from the medium, not from a cache (I9); finds the messages that exist (I2);
-//! tells damage from what was never acknowledged (I10); raises the epoch and syncs (I8); marks
-//! every slot without a live header dead below the new epoch and syncs again; only then may
-//! anything be accepted. It writes nothing that it has not first made harmless, so it may be cut
-//! anywhere and repeated. LAW 4: this is the only way in, there is no clean shut-down to rely on.
+//! Syncs, so that what it reads is durable (I6); reads everything from the medium, not from a cache
+//! (I9); finds the messages that exist (I2); tells damage from what was never acknowledged (I10);
+//! raises the epoch and syncs (I8); marks every slot without a live header dead below the new epoch
+//! and syncs again; only then may anything be accepted. It writes nothing that it has not first made
+//! harmless, so it may be cut anywhere and repeated. LAW 4: this is the only way in, there is no
+//! clean shut-down to rely on.
+//!
+//! A block that the medium does not give back is kept, with what belongs to it, and shown as
+//! damaged: it may come back. That is an error only when no superblock can be read.
 //!
 //! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
 //! are kept, and what was answered 451 is dropped (I11).
@@ -412,7 +416,11 @@ impl Scan {
             let Some((Data::Body { draft, index: at, next, len }, tag)) =
                 block::read_data(number, &self.chain, &seal)
             else {
-                return Walk::Broken;
+                return if mutant::is(Mutant::BodyNotBound) {
+                    Walk::Whole(header)
+                } else {
+                    Walk::Broken
+                };
             };
             let is_bound = draft == header.draft && at == index - 1;
             if !is_bound && !mutant::is(Mutant::BodyNotBound) {
@@ -423,9 +431,9 @@ impl Scan {
             self.claim(ticket.slot, last, slot);
             (last, slot) = (slot, next);
         }
-        let is_whole = slot == ticket.slot
+        let is_bound = slot == ticket.slot && binding.digest() == header.digest;
+        let is_whole = (is_bound || mutant::is(Mutant::BodyNotBound))
             && header.count > 0
-            && (binding.digest() == header.digest || mutant::is(Mutant::BodyNotBound))
             && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
             && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
         if is_whole { Walk::Whole(header) } else { Walk::Broken }

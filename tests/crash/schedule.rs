@@ -66,7 +66,7 @@ pub struct Schedule {
     /// Mostly messages of one block.
     short: bool,
     sins: Sins,
-    /// Marks that wait, as I16 counts them: how many, since when, and whether someone is in a hurry.
+    /// Marks that wait, as I16 counts them: how many, since when, whether someone is in a hurry.
     notes: usize,
     since: Instant,
     hurry: bool,
@@ -179,8 +179,8 @@ impl Schedule {
             79..83 => self.administer(),
             83..86 => self.import(),
             86..89 => self.tidy_drops(),
-            89..92 => self.pass_time(),
-            92..94 => self.arm_faults(),
+            89..91 => self.pass_time(),
+            91..94 => self.arm_faults(),
             94..96 => self.kill().map_err(|what| format!("after a kill: {what}")),
             _ => self.cut().map_err(|what| format!("after a cut: {what}")),
         }
@@ -196,7 +196,7 @@ impl Schedule {
 
     fn begin(&mut self) -> Result<(), String> {
         let random = &mut self.random;
-        let len = match random.below(if self.short { 14 } else { 8 }) {
+        let len = match random.below(if self.short { 10 } else { 8 }) {
             0 if random.chance(1, 6) => random.below(64 * 3968),
             0 => 8_000 + random.below(60_000),
             1..=2 => 3_000 + random.below(14_000),
