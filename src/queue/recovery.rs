@@ -272,7 +272,9 @@ impl Scan {
                 self.queue.index.link.set(slot, next);
                 None
             }
-            None => block::spoiled_header_seq(&self.block).filter(|_| !is_alive),
+            // Noise may look like one too; a seq of an epoch that has not been is no seq.
+            None => block::spoiled_header_seq(&self.block)
+                .filter(|seq| !is_alive && seq >> 32 <= u64::from(self.found.epoch)),
         };
         match shown.filter(|seq| is_blind || !state.is_dead(*seq)) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
@@ -1044,6 +1046,16 @@ mod tests {
         assert_eq!(queue.space(), free);
         for ticket in tickets {
             assert_eq!(read(&mut disk, &queue, ticket), Ok(body(3000)));
+        }
+    }
+
+    #[test]
+    fn noise_is_not_dropped_at_every_start() {
+        let (mut disk, _) = fresh(64);
+        disk.0[20] = [2; 4096];
+        for _ in 0..2 {
+            let (_, found) = open(&mut disk);
+            assert_eq!((found.messages, found.damaged, found.dropped), (0, 0, 0));
         }
     }
 }

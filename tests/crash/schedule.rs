@@ -262,7 +262,7 @@ impl Schedule {
     /// Full is only said when it is true (I15, I16).
     fn full_is_true(&self, len: usize) -> Result<(), String> {
         let (slots, free) = self.queue.space();
-        let open = self.open.len() as u32 * 20;
+        let open = self.open.len() as u32 * 66;
         let wanted = len as u32 / 3968 + 3 + slots / 16 + 4 + open;
         if free > wanted { Err(format!("full, with {free} free for {wanted}")) } else { Ok(()) }
     }
