@@ -207,7 +207,11 @@ fn a_relay_that_takes_one_mail_a_connection_got_one_a_minute() {
         "M" if mails > 0 => None,
         _ => usual(line),
     };
-    for manner in [tired, leaving] {
+    let late: fn(&str, usize) -> Option<&'static str> = |line, mails| match &line[..1] {
+        "R" if mails > 0 => Some("421 4.7.0 enough"),
+        _ => usual(line),
+    };
+    for manner in [tired, leaving, late] {
         let hop = Hop::new(manner);
         let (place, _mote) = relay_to(&hop);
         let mut peer = Peer::new(&place);
