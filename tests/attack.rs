@@ -207,7 +207,11 @@ fn a_relay_that_takes_one_mail_a_connection_got_one_a_minute() {
         "M" if mails > 0 => None,
         _ => usual(line),
     };
-    for manner in [tired, leaving] {
+    let late: fn(&str, usize) -> Option<&'static str> = |line, mails| match &line[..1] {
+        "R" if mails > 0 => Some("421 4.7.0 enough"),
+        _ => usual(line),
+    };
+    for manner in [tired, leaving, late] {
         let hop = Hop::new(manner);
         let (place, _mote) = relay_to(&hop);
         let mut peer = Peer::new(&place);
@@ -279,4 +283,29 @@ fn with_a_dead_relay(hop: &Hop, via: &str) -> (Place, Mote, u16) {
     let place = Place::in_memory(&two_relays(dead, hop.port, via));
     let mote = place.serve();
     (place, mote, dead)
+}
+
+/// Commands that wait behind a final dot are obeyed with its verdict, behind the commit; a message
+/// that ended there waited for the next event.
+#[test]
+fn the_third_message_of_a_batch_of_commands_waited_for_an_event() {
+    let place = Place::in_memory("relay = hold");
+    let _mote = place.serve();
+    let mut peer = Peer::new(&place);
+    let mail = "MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\nA: b\r\n\r\nhello\r\n.\r\n";
+    peer.out.write_all(mail.repeat(20).as_bytes()).unwrap();
+    let mut queued = 0;
+    while queued < 20 {
+        queued += usize::from(peer.reply().contains("queued as"));
+    }
+}
+
+/// TERM waited its whole ten seconds for the next superblock as soon as any mail was waiting.
+#[test]
+fn a_drain_took_ten_seconds_when_mail_was_waiting() {
+    let place = Place::in_memory("relay = hold");
+    let mut mote = place.serve();
+    Peer::new(&place).send(&["one@y.test"]);
+    mote.signal("TERM");
+    assert!(mote.ended(Duration::from_secs(8)).success());
 }

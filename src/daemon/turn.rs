@@ -153,7 +153,7 @@ impl Daemon {
     pub fn is_finished(&self, now: Instant) -> bool {
         let Some(until) = self.drain_until else { return false };
         let is_quiet = self.sessions.taken() == 0 && self.forwarder.is_quiet();
-        (is_quiet && self.queue.deadline().is_none()) || now >= until
+        (is_quiet && !self.queue.has_marks_waiting()) || now >= until
     }
 
     /// One turn. Gives the time of the next one, if nothing happens before.
@@ -193,6 +193,8 @@ impl Daemon {
             self.deliver_verdicts(world, now);
             // Receipts are fresh mail: its senders need not wait for another turn.
             self.forward(world, now);
+            // What has ended since, a pipelined message or a report, waits for the next commit.
+            self.is_busy |= self.queue.batch_len() > 0;
         }
         self.recover(world, now);
         self.deadline(now.instant)

@@ -34,8 +34,7 @@ impl Forwarder {
         let has_served = self.senders.get(slot).is_some_and(Sender::has_served);
         if let Some((ledger, ticket)) = under_way {
             if has_served && stage == Stage::Envelope && ledger.is_blank() {
-                // Decisions 6: 421, or the end, instead of an answer to MAIL. A new connection may
-                // do better.
+                // Decisions 6: 421, or the end, before the data. A new connection may do better.
                 if let Some(lane) = self.lane_of_slot(slot) {
                     lane.offer(ticket);
                 }

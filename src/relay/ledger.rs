@@ -111,9 +111,9 @@ impl Ledger {
         }
     }
 
-    /// True when nothing was answered yet.
+    /// True when nothing was refused yet, so that the same may be asked again at once.
     pub fn is_blank(&self) -> bool {
-        self.answered == 0 && self.last.is_none()
+        self.answered & !self.accepted == 0 && self.last.is_none()
     }
 
     /// Everyone has it: a mailbox, or nowhere.
