@@ -431,6 +431,8 @@ impl Daemon {
                     break;
                 }
             }
+            // This turn's commit decides; the next one tells.
+            self.is_busy |= control.awaits_commit();
             if control.is_over(now.instant) {
                 world.close(token);
                 self.controls.free(index);

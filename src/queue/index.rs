@@ -172,6 +172,12 @@ impl Index {
         debug_assert!(false, "a chain from {first} never reaches {last}");
     }
 
+    /// The next slot at or after `from` that is used as `one` or as `other`.
+    pub(super) fn find_either(&self, from: u32, one: Use, other: Use) -> Option<u32> {
+        let rest = self.uses.0.get(from as usize..)?;
+        memchr::memchr2(one as u8, other as u8, rest).map(|at| from + at as u32)
+    }
+
     /// The next slot at or after `from` that is used as `wanted`.
     pub(super) fn find(&self, from: u32, wanted: Use) -> Option<u32> {
         let rest = self.uses.0.get(from as usize..)?;

@@ -55,10 +55,7 @@ pub fn inspect(
     let said = roots.newest.map_or(there, |(Superblock { slots, .. }, _)| slots);
     let slots = said.min(there);
     if slots == 0 {
-        return Err(RecoverError::Short {
-            wanted: layout::blocks_for(said),
-            found: disk.blocks(),
-        });
+        return Err(RecoverError::Short { wanted: layout::blocks_for(said), found: disk.blocks() });
     }
     if said > there {
         faults(Fault { block: disk.blocks(), subject: Subject::Image, check: Check::CutShort });

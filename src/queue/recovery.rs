@@ -136,9 +136,7 @@ impl Roots {
         let failure = RecoverError::Foreign(Foreign::NotAnImage);
         let mut roots = Roots { seal: None, newest: None, failure };
         let mut fault = |block, subject, check| faults(Fault { block, subject, check });
-        match disk
-            .read_medium(layout::IDENTITY, &mut block)
-            .map(|()| block::read_identity(&block))
+        match disk.read_medium(layout::IDENTITY, &mut block).map(|()| block::read_identity(&block))
         {
             Ok(Ok(seal)) => roots.seal = Some(seal),
             Ok(Err(Foreign::NotAnImage)) => fault(layout::IDENTITY, Subject::Identity, Check::Seal),
@@ -170,8 +168,8 @@ impl Roots {
     }
 }
 
-/// Everything that the medium says, on the way to a queue in memory; nothing is written. What comes
-/// of it is a recovery's, or [`super::inspect`]'s, who both read by this and no other way.
+/// Everything that the medium says, on the way to a queue in memory; nothing is written. What
+/// comes of it is a recovery's, or [`super::inspect`]'s, who both read by this and no other way.
 pub(super) struct Scan<'a> {
     pub(super) queue: Queue,
     block: Box<Block>,

@@ -38,12 +38,7 @@ pub struct Waiting {
 impl Queue {
     /// What waits in the first slot at or after `from` that holds a message.
     pub fn next_waiting(&self, from: u32) -> Option<Waiting> {
-        let message = self.index.find(from, Use::Message);
-        let damaged = self.index.find(from, Use::Damaged);
-        let slot = match (message, damaged) {
-            (Some(one), Some(other)) => one.min(other),
-            (one, other) => one.or(other)?,
-        };
+        let slot = self.index.find_either(from, Use::Message, Use::Damaged)?;
         self.waiting(Ticket { slot, seq: self.index.state(slot).seq })
     }
 
