@@ -102,7 +102,8 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     Ok((world, daemon))
 }
 
-fn unopened(image: &Path, error: RecoverError) -> Failure {
+/// What is told of an image that cannot be recovered.
+pub(super) fn unopened(image: &Path, error: RecoverError) -> Failure {
     let image = image.display();
     match error {
         RecoverError::Disk(error) => Failure::new(

@@ -284,11 +284,11 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn offset(number: u32) -> u64 {
+pub(super) fn offset(number: u32) -> u64 {
     u64::from(number) * BLOCK_BYTES as u64
 }
 
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ImageError {
+pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |error| ImageError::Io { path, action, error }
 }
@@ -354,7 +354,7 @@ fn fill(file: &File, kind: u32, blocks: u32) -> io::Result<()> {
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
-    match try_lock(file.as_raw_fd()) {
+    match try_lock(file.as_raw_fd(), libc::LOCK_EX) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(ImageError::Busy { path: path.to_owned(), pid: lock_holder(file) })
@@ -364,7 +364,7 @@ fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
 }
 
 /// Who has the lock, as /proc/locks tells it: `1: FLOCK  ADVISORY  WRITE 431 08:02:1234 0 EOF`.
-fn lock_holder(file: &File) -> Option<u32> {
+pub(super) fn lock_holder(file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
@@ -376,9 +376,9 @@ fn lock_holder(file: &File) -> Option<u32> {
 }
 
 #[allow(unsafe_code)]
-fn try_lock(file: RawFd) -> io::Result<()> {
+pub(super) fn try_lock(file: RawFd, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: takes no memory.
-    match unsafe { libc::flock(file, libc::LOCK_EX | libc::LOCK_NB) } {
+    match unsafe { libc::flock(file, kind | libc::LOCK_NB) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
