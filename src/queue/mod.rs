@@ -10,6 +10,7 @@
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
 //! - `inspect` the same scan without a write · `fault` what it finds spoiled
+//! - `resize` an image made larger or smaller
 //! - `schedule` when a message is tried again
 //!
 //! Pure: the disk, the clock and randomness are arguments.
@@ -28,6 +29,7 @@ mod marks;
 pub mod message;
 pub mod reader;
 pub mod recovery;
+pub mod resize;
 pub mod schedule;
 pub mod waiting;
 
