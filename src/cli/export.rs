@@ -1,5 +1,6 @@
-//! A message as two files: `ID.eml`, its bytes as they are stored (CRLF, our Received field in
-//! front), and `ID.envelope`, a `name: value` a line, for people and scripts.
+//! A message as two files: `ID.eml`, its bytes as they are stored (CRLF, as they were submitted:
+//! our Received field comes when it is sent), and `ID.envelope`, a `name: value` a line, for people
+//! and scripts.
 //!
 //! They are the caller's own files: whoever reads an image by his own rights writes by them too,
 //! and a daemon that is asked sends the bytes over its control socket, so that it never writes for

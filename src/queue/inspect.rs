@@ -10,7 +10,7 @@
 //! no sync has followed counts as written, since whoever asks wants to know what the file says now.
 //! Nobody else may be writing to the image meanwhile; the caller holds the lock.
 
-use super::block::Superblock;
+use super::block::{Foreign::NotAnImage, Superblock};
 use super::disk::Disk;
 use super::fault::{Check, Fault, Subject};
 use super::image::{Queue, Ticket};
@@ -50,7 +50,9 @@ pub fn inspect(
     mut faults: impl FnMut(Fault),
 ) -> Result<Inspection, RecoverError> {
     let roots = Roots::read(disk, &mut faults)?;
-    let seal = roots.seal.ok_or(roots.failure)?;
+    let is_stump = disk.blocks() <= layout::IDENTITY;
+    let failure = if is_stump { RecoverError::Foreign(NotAnImage) } else { roots.failure };
+    let seal = roots.seal.ok_or(failure)?;
     let there = layout::slots_in(disk.blocks());
     let said = roots.newest.map_or(there, |(Superblock { slots, .. }, _)| slots);
     let slots = said.min(there);
