@@ -62,6 +62,14 @@ fmt: rust ## format the source
 bench: build ## messages a second beside the least that any receiver must do
 	sh tests/bench/bench.sh $(MOTE)
 
+.PHONY: hostile scale
+hostile: rust ## HOSTILE images made to hurt, a million of each kind by default
+	$(CARGO) test --quiet --profile crash --test hostile_image -- --ignored --nocapture
+
+scale: build ## start, memory and rate with 10000 and 100000 messages waiting
+	@command -v python3 >/dev/null || { echo "missing: python3"; exit 1; }
+	@python3 tests/bench/scale.py $(MOTE)
+
 sizes: build ## bytes of the product, in all and by room
 	sh tests/bench/sizes.sh $(MOTE)
 

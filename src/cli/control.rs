@@ -3,11 +3,11 @@
 //! The last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`; without one of
 //! them the daemon died in between, and the answer does not count. A line may have any length that
 //! one message's recipients need, but not more than `LINE_BYTES_MAX`; a daemon that says nothing
-//! for `PATIENCE` is given up. Nothing here opens the queue itself.
+//! for `PATIENCE` is given up. Where nobody listens the image is asked instead ([`offline`]).
 
-use super::Context;
 use super::exit::{Exit, Failure};
 use super::json::{self, Object};
+use super::{Context, configuration, offline};
 use crate::os::local;
 use crate::os::process::is_trusted_owner;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -27,7 +27,9 @@ pub fn ask(
     each: impl FnMut(&str, &Object),
 ) -> Result<(), Failure> {
     let candidates = context.control_places()?.control;
-    let (path, stream) = find(&candidates)?;
+    let Some((path, stream)) = find(&candidates)? else {
+        return without_daemon(context, request, each, &candidates);
+    };
     let lost = |error: std::io::Error| {
         let path = path.display();
         match error.kind() {
@@ -45,12 +47,28 @@ pub fn ask(
     })
 }
 
-fn find(candidates: &[PathBuf]) -> Result<(&Path, UnixStream), Failure> {
+/// Nobody listens: the image may answer.
+fn without_daemon(
+    context: &Context,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+    candidates: &[PathBuf],
+) -> Result<(), Failure> {
+    let config = configuration::load(context)?;
+    if offline::ask(&config, request, each)? {
+        return Ok(());
+    }
+    let looked = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
+    Err(Failure::new(Exit::TEMPORARY, format!("daemon is not running (no answer at {looked})")))
+}
+
+/// Who listens, if anybody does.
+fn find(candidates: &[PathBuf]) -> Result<Option<(&Path, UnixStream)>, Failure> {
     let mut refusal = None;
     for path in candidates {
         match local::connect(path, PATIENCE) {
             Ok(stream) if local::peer_uid(&stream).is_ok_and(is_trusted_owner) => {
-                return Ok((path, stream));
+                return Ok(Some((path, stream)));
             }
             Ok(_) => {
                 let text = format!("{} belongs to somebody else", path.display());
@@ -69,14 +87,14 @@ fn find(candidates: &[PathBuf]) -> Result<(&Path, UnixStream), Failure> {
             Err(_) => {}
         }
     }
-    let looked = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
-    Err(refusal.unwrap_or_else(|| {
-        Failure::new(Exit::TEMPORARY, format!("daemon is not running (no answer at {looked})"))
-    }))
+    refusal.map_or(Ok(None), Err)
 }
 
-enum Trouble {
+/// Why an answer does not count.
+pub(super) enum Trouble {
+    /// It did not come to its end.
     Io(std::io::Error),
+    /// It is a refusal, or makes no sense.
     Told(Failure),
 }
 
@@ -86,7 +104,8 @@ impl From<std::io::Error> for Trouble {
     }
 }
 
-fn read_answer(
+/// Reads an answer to its last line.
+pub(super) fn read_answer(
     mut answer: impl BufRead,
     mut each: impl FnMut(&str, &Object),
 ) -> Result<(), Trouble> {

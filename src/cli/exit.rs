@@ -14,7 +14,7 @@ pub struct Exit(pub u8);
 impl Exit {
     /// All is well.
     pub const OK: Exit = Exit(0);
-    /// `status`: it works, but somebody should look.
+    /// `status`: it works, but somebody should look. `spool`: damage was found.
     pub const DEGRADED: Exit = Exit(1);
     /// `status`: mail does not move.
     pub const STUCK: Exit = Exit(2);
@@ -22,6 +22,8 @@ impl Exit {
     pub const USAGE: Exit = Exit(64);
     /// The message or an address in it is wrong.
     pub const DATA: Exit = Exit(65);
+    /// There is no such file to read.
+    pub const NO_INPUT: Exit = Exit(66);
     /// There is no such recipient.
     pub const NO_USER: Exit = Exit(67);
     /// The service refuses for good.
@@ -30,6 +32,8 @@ impl Exit {
     pub const SOFTWARE: Exit = Exit(70);
     /// The system failed: reading stdin, writing stdout.
     pub const SYSTEM: Exit = Exit(71);
+    /// A file cannot be made.
+    pub const CANT_CREATE: Exit = Exit(73);
     /// Not now; try again.
     pub const TEMPORARY: Exit = Exit(75);
     /// Not allowed.

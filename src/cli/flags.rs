@@ -35,12 +35,20 @@ const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Fl
     Flag { name, value, help }
 }
 
+const QUEUE_WORDS: &str =
+    "ls [--json] | show|rm|retry|hold|release|bounce ID…|all | export ID…|all DIR";
+
 /// All verbs.
 pub const VERBS: &[Verb] = &[
     verb("serve", "", "the daemon, in the foreground; HUP reloads, USR1 flushes, TERM leaves"),
     verb("sendmail", "[FLAG…] [ADDRESS…]", "submits a message from standard input"),
     verb("mailq", "", "lists the queue"),
-    verb("queue", "ls [--json] | show|rm|retry|hold|release ID…|all", "looks after the queue"),
+    verb("queue", QUEUE_WORDS, "looks after the queue; bounce returns mail to its sender"),
+    verb(
+        "spool",
+        "check [IMAGE] | salvage [IMAGE] DIR",
+        "examines a dead image, writing nothing to it",
+    ),
     verb("flush", "", "tries all mail that waits now"),
     verb("status", "[--json]", "how the daemon is; exit 0 fine, 1 degraded, 2 stuck"),
     verb("check", "", "reads the configuration and tells its effect and every fault in it"),

@@ -3,7 +3,8 @@
 //! [`main`] looks at the name the program was called by, then at the first word, and hands the rest
 //! to a verb's `run`, which answers with an exit code of sysexits ([`exit`]). Global options stand
 //! before the verb. Commands that ask the daemon go through [`control`]; [`sendmail`] speaks SMTP
-//! to it like everybody else; none of them opens the queue.
+//! to it like everybody else. Only the administrator's open an image: `queue` while no daemon does
+//! ([`offline`]), and [`spool`].
 //!
 //! Nothing here runs in the daemon's loop, so this room may block, allocate, and use the whole of
 //! std.
@@ -12,15 +13,18 @@ pub mod check;
 pub mod configuration;
 pub mod control;
 pub mod exit;
+pub mod export;
 pub mod flags;
 pub mod flush;
 pub mod help;
 pub mod json;
 pub mod mailq;
+pub mod offline;
 pub mod places;
 pub mod queue;
 pub mod sendmail;
 pub mod serve;
+pub mod spool;
 pub mod status;
 
 use exit::{Exit, Failure, finish, print};
@@ -141,6 +145,7 @@ impl Call {
             b"flush" => flush::run(&context, words),
             b"status" => status::run(&context, words),
             b"serve" => serve::run(&context, words),
+            b"spool" => spool::run(&context, words),
             b"check" => check::run(&context, words),
             b"help" => help::run(&context, words),
             b"--version" => {

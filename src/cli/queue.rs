@@ -1,15 +1,19 @@
-//! `queue ls|show|rm|retry|hold|release`: looking at the queue and changing it, by the daemon.
+//! `queue ls|show|rm|retry|hold|release|bounce|export`: looking at the queue and changing it.
 //!
-//! The daemon decides and answers; this translates words to a request line and the answer to text.
+//! The daemon decides and answers; this translates words to a request line and the answer to text
+//! and files. While no daemon runs, the image answers to `ls`, `show`, `export`, `rm`, `hold` and
+//! `release` (`super::offline`); `retry` and `bounce` need somebody who sends.
 //! An id is what the log and `mailq` print; `all` is every message, and must be written out.
 
-use super::exit::{Exit, Failure, finish, print};
+use super::exit::{Exit, Failure, finish, print, tell};
+use super::export::{Export, ensure_directory};
 use super::json::Object;
 use super::mailq::{self, clean, write_size, write_span};
 use super::{Context, control};
 use crate::base::ascii::parse_base62;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The longest line of ids that is sent in one request; more are several requests.
@@ -29,8 +33,11 @@ fn act(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
         "ls" => mailq::list(context, words),
         "show" => show(context, &ids(words)?),
         verb @ ("rm" | "retry" | "hold" | "release") => change(context, verb, &ids(words)?),
+        "bounce" => bounce(context, &ids(words)?),
+        "export" => export(context, words),
         other => Err(Failure::usage(format!(
-            "'queue {other}' is not known; there are ls, show, rm, retry, hold and release"
+            "'queue {other}' is not known; there are ls, show, rm, retry, hold, release, bounce \
+             and export"
         ))),
     }
 }
@@ -65,13 +72,60 @@ fn change(context: &Context, verb: &str, ids: &[&str]) -> Result<Exit, Failure> 
     Ok(Exit::OK)
 }
 
+/// The ids that were meant, with `all` written out.
+fn each_id(context: &Context, ids: &[&str]) -> Result<Vec<String>, Failure> {
+    if !ids.contains(&"all") {
+        return Ok(ids.iter().map(|id| (*id).to_owned()).collect());
+    }
+    let mut all = Vec::new();
+    control::ask(context, "ls", |_, object| all.push(object.text("id").to_owned()))?;
+    Ok(all)
+}
+
+/// Does one thing with each; the failures of all but the last are told at once.
+fn with_each(
+    context: &Context,
+    ids: &[&str],
+    mut act: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    let mut last: Option<Failure> = None;
+    for id in each_id(context, ids)? {
+        if let Err(Failure { exit, message }) = act(&id) {
+            let failure = Failure::new(exit, format!("{id}: {message}"));
+            if let Some(before) = last.replace(failure) {
+                tell(context.program, &before.message);
+            }
+        }
+    }
+    last.map_or(Ok(Exit::OK), Err)
+}
+
+fn bounce(context: &Context, ids: &[&str]) -> Result<Exit, Failure> {
+    with_each(context, ids, |id| control::ask(context, &format!("bounce {id}"), |_, _| {}))
+}
+
+fn export(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
+    let (directory, words) = match words.split_last() {
+        Some((directory, words)) if !words.is_empty() => (Path::new(directory), words),
+        _ => return Err(Failure::usage("queue export ID… DIR, or queue export all DIR")),
+    };
+    let ids = ids(words)?;
+    ensure_directory(directory)?;
+    with_each(context, &ids, |id| {
+        let mut export = Export::new(directory, id);
+        let asked = control::ask(context, &format!("export {id}"), |_, object| export.take(object));
+        if let Err(failure) = asked {
+            export.discard();
+            return Err(failure);
+        }
+        export.finish("")
+    })
+}
+
 fn show(context: &Context, ids: &[&str]) -> Result<Exit, Failure> {
     let mut text = String::new();
-    for id in ids {
-        let request = match *id {
-            "all" => "ls".to_owned(),
-            id => format!("show {id}"),
-        };
+    for id in each_id(context, ids)? {
+        let request = format!("show {id}");
         control::ask(context, &request, |_, object| describe(&mut text, object))?;
     }
     print(&text)?;
@@ -98,6 +152,15 @@ fn describe(text: &mut String, message: &Object) {
         if !recipient.text("reply").is_empty() {
             line("", recipient.text("reply"));
         }
+    }
+    if !message.text("client").is_empty() {
+        line("client", message.text("client"));
+    }
+    if let Some(uid) = message.number("login") {
+        line("login", &uid.to_string());
+    }
+    for (number, field) in message.text("header").lines().enumerate() {
+        line(if number == 0 { "header" } else { "" }, &field.replace('\t', "        "));
     }
 }
 

@@ -8,6 +8,7 @@
 use super::Context;
 use super::configuration::{self, Broken, Loaded};
 use super::exit::{Exit, Failure, finish};
+use crate::base::time::Instant;
 use crate::config::{Config, Listen, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
@@ -16,7 +17,9 @@ use crate::os::random::SystemRandom;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, process};
 use crate::queue::block::Foreign;
+use crate::queue::disk::{BLOCK_BYTES, Disk as _};
 use crate::queue::recovery::{RecoverError, format, recover};
+use crate::queue::resize::{Fit, fit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -110,8 +113,9 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
         Failure::new(exit, error.to_string())
     })?;
     let now = world.now().instant;
-    let recovered = recover(&mut world, now, batch_max(config), None);
     let image = settings.image_path();
+    resize(&mut world, config, now).map_err(|error| unopened(&image, error))?;
+    let recovered = recover(&mut world, now, batch_max(config), None);
     let (queue, found) = recovered.map_err(|error| unopened(&image, error))?;
     log_found(&found);
     let doors: Vec<Door> = world
@@ -131,7 +135,39 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     Ok((world, daemon))
 }
 
-fn unopened(image: &Path, error: RecoverError) -> Failure {
+/// Gives the image the size that the config asks for; an image has what it was made with where
+/// the config says nothing.
+fn resize(world: &mut World, config: &Config, now: Instant) -> Result<(), RecoverError> {
+    let Some(size) = config.spool_size else { return Ok(()) };
+    let blocks = u32::try_from(size / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+    let kibibytes = |slots: u32| u64::from(slots) * BLOCK_BYTES as u64 / 1024;
+    let before = world.blocks();
+    match fit(world, blocks, now)? {
+        Fit::Same => {}
+        Fit::Grown { from, to } => {
+            log::info!("spool: grown from {} to {} KiB", kibibytes(from), kibibytes(to));
+        }
+        Fit::Shrunk { from, to } => {
+            log::info!("spool: shrunk from {} to {} KiB", kibibytes(from), kibibytes(to));
+        }
+        Fit::Occupied { used } => log::warn!(
+            "spool-size is less than the spool has, and {} KiB of mail stand in what would go: it \
+             stays at {} KiB. Let the mail go, or remove it, and start again; or set spool-size \
+             back",
+            kibibytes(used),
+            kibibytes(before)
+        ),
+        Fit::NoRoom => log::warn!(
+            "spool-size is more than the disk has room for: the spool stays at {} KiB. Make room, \
+             and start again",
+            kibibytes(before)
+        ),
+    }
+    Ok(())
+}
+
+/// What is told of an image that cannot be recovered.
+pub(super) fn unopened(image: &Path, error: RecoverError) -> Failure {
     let image = image.display();
     match error {
         RecoverError::Disk(error) => Failure::new(
@@ -224,6 +260,7 @@ fn reload(context: &Context, daemon: &mut Daemon) {
             let fixed = [
                 ("listen", config.listen != old.listen),
                 ("spool", config.spool != old.spool),
+                ("spool-size", config.spool_size != old.spool_size),
                 ("run", config.run != old.run),
                 ("sessions", config.sessions != old.sessions),
                 ("senders", config.senders != old.senders),

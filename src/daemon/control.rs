@@ -1,14 +1,16 @@
 //! The administrator's socket: one request line, JSON lines back, then it is closed.
 //!
-//! `ls`, `show ID`, `status`, `flush`, and `rm`, `retry`, `hold`, `release` with IDs or `all`. The
-//! last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`. A change is answered
-//! when it is durable: the answer waits for the commit that has it. A listing of any length goes
-//! out in pieces of a fixed buffer; messages that come or go meanwhile may or may not be in it.
+//! `ls`, `show ID`, `export ID`, `bounce ID`, `status`, `flush`, and `rm`, `retry`, `hold`,
+//! `release` with IDs or `all`. `export` sends the message to the caller, who writes files by his
+//! own rights: the daemon writes none for anybody. The last line is `{"end":"ok"}` or
+//! `{"end":"error","exit":N,"message":"…"}`. A change is answered when it is durable: the answer
+//! waits for the commit that has it. A listing of any length goes out in pieces of a fixed buffer;
+//! messages that come or go meanwhile may or may not be in it.
 //!
 //! Limits: a request of `REQUEST_BYTES`, `CONTROL_TIMEOUT` for the peer to send it or to take
 //! what is answered.
 
-use super::listing::{Listing, StatusLine, Step};
+use super::listing::{Depth, Listing, StatusLine, Step};
 use crate::base::ascii::{Base62, parse_base62};
 use crate::base::buffer::Buffer;
 use crate::base::time::{Instant, Now};
@@ -16,7 +18,7 @@ use crate::config::Config;
 use crate::queue::block::State as MessageState;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::{Queue, Ticket};
-use crate::relay::forwarder::Forwarder;
+use crate::relay::forwarder::{Context, Forwarder, GivenBack};
 use core::fmt::Write as _;
 use core::time::Duration;
 
@@ -52,6 +54,10 @@ pub struct Admin<'a, W> {
 enum State {
     AwaitRequest,
     List,
+    /// A report is written; the message is gone when it is durable.
+    AwaitReturn {
+        ticket: Ticket,
+    },
     /// A change is made; it is told when it is durable.
     AwaitCommit {
         missing: u16,
@@ -126,7 +132,7 @@ impl Control {
 
     /// True while a change of its waits to be durable.
     pub fn awaits_commit(&self) -> bool {
-        matches!(self.state, State::AwaitCommit { .. })
+        matches!(self.state, State::AwaitCommit { .. } | State::AwaitReturn { .. })
     }
 
     /// When to look at it though nothing has moved.
@@ -168,12 +174,28 @@ impl Control {
                 while self.output.space() >= OUTPUT_BYTES / 2 {
                     has_moved = true;
                     let step = self.listing.step(&mut self.output, &mut self.block, admin);
-                    if step == Step::Over {
-                        self.end();
-                        break;
+                    match step {
+                        Step::More => continue,
+                        Step::Over => self.end(),
+                        Step::Damaged => {
+                            self.end_with(EX_DATAERR, "it is damaged and cannot be read");
+                        }
                     }
+                    break;
                 }
                 has_moved
+            }
+            State::AwaitReturn { ticket } => {
+                if admin.queue.waiting(ticket).is_none() {
+                    // Its report is durable; now its end must be.
+                    admin.queue.hurry();
+                    self.state = State::AwaitCommit { missing: 0 };
+                    return true;
+                }
+                if !admin.forwarder.is_under_way(ticket) {
+                    self.end_with(75, "its report could not be written; it stays in the queue");
+                }
+                self.state == State::Closing
             }
             State::AwaitCommit { missing } => {
                 // The turn after the change: its commit has come back, or the queue is broken.
@@ -201,9 +223,20 @@ impl Control {
             }
             ("show", id) => match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
                 Some(ticket) => {
-                    self.listing = Listing::one(ticket);
+                    self.listing = Listing::one(ticket, Depth::Full);
                     self.state = State::List;
                 }
+                None => self.end_with(EX_DATAERR, "no such message in the queue"),
+            },
+            ("export", id) => match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
+                Some(ticket) => {
+                    self.listing = Listing::one(ticket, Depth::Whole);
+                    self.state = State::List;
+                }
+                None => self.end_with(EX_DATAERR, "no such message in the queue"),
+            },
+            ("bounce", id) => match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
+                Some(ticket) => self.give_back(ticket, admin),
                 None => self.end_with(EX_DATAERR, "no such message in the queue"),
             },
             ("status", "") => {
@@ -219,6 +252,16 @@ impl Control {
                 self.change(verb, ids, admin);
             }
             _ => self.end_with(EX_USAGE, "not a request"),
+        }
+    }
+
+    fn give_back<W: Disk>(&mut self, ticket: Ticket, admin: &mut Admin<'_, W>) {
+        let Admin { config, queue, forwarder, disk, now, .. } = admin;
+        let mut context = Context { config, queue, world: *disk, now: *now };
+        match forwarder.give_back(ticket, &mut context) {
+            GivenBack::Reported | GivenBack::Gone => self.state = State::AwaitReturn { ticket },
+            GivenBack::Busy => self.end_with(75, "it is being attempted just now; try again"),
+            GivenBack::Failed => self.end_with(75, "it cannot be returned now; see the log"),
         }
     }
 

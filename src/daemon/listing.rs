@@ -1,11 +1,13 @@
 //! What the control socket tells: messages and the state of the whole, as JSON, one object a line.
 //!
 //! A message is told in pieces, so that one with a hundred recipients needs no more memory than one
-//! with one. Strings are addresses and cleaned words: printable, and escaped all the same.
+//! with one. Strings are addresses and cleaned words: printable, and escaped all the same. `show`
+//! also tells who handed it in, and the head of its header; `export` has the bytes as they are
+//! stored, in lines of `{"data":"…"}` in which a character below U+0100 is a byte.
 
 use super::control::Admin;
 use crate::base::ascii::Base62;
-use crate::base::buffer::Buffer;
+use crate::base::buffer::{Buffer, Text};
 use crate::queue::Ticket;
 use crate::queue::disk::{Block, Disk};
 use crate::queue::envelope::Record;
@@ -13,7 +15,6 @@ use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::waiting::Waiting;
 use crate::relay::forwarder::Forwarder;
-use crate::relay::lane::Lane;
 use crate::relay::route::{Destination, HOLD};
 use core::fmt::{self, Write as _};
 
@@ -24,6 +25,20 @@ pub enum Step {
     More,
     /// All is told.
     Over,
+    /// The message cannot be read on: what was told of its bytes is not all of them.
+    Damaged,
+}
+
+/// How much is told of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Depth {
+    /// A line of `ls`.
+    #[default]
+    Brief,
+    /// `show`.
+    Full,
+    /// `export`: the same without the header, and then all bytes.
+    Whole,
 }
 
 /// A listing under way.
@@ -31,14 +46,39 @@ pub enum Step {
 pub struct Listing {
     from: u32,
     only: Option<Ticket>,
+    depth: Depth,
     open: Option<Open>,
+    is_damaged: bool,
 }
 
-/// A message of which the recipients are being told.
+/// A message that is being told.
 struct Open {
     message: Message,
+    depth: Depth,
+    part: Part,
     number: u8,
+    client: Text<CLIENT_BYTES_MAX>,
+    login: Option<u32>,
 }
+
+/// What of it comes next.
+#[derive(Clone, Copy)]
+enum Part {
+    Recipients,
+    /// So much of the header may still be told; the last line so far has so many bytes.
+    Header {
+        left: usize,
+        line: usize,
+    },
+    Bytes,
+}
+
+/// An address, and the name given with HELO.
+const CLIENT_BYTES_MAX: usize = 512;
+/// Bytes of a header that `show` tells.
+const HEADER_BYTES_MAX: usize = 2048;
+/// Bytes of a message told in one piece; each may become six.
+const BYTES_A_PIECE: usize = 1024;
 
 /// What is told of a lane's name.
 const NAME_BYTES_MAX: usize = 80;
@@ -52,8 +92,8 @@ impl Listing {
     }
 
     /// One.
-    pub fn one(ticket: Ticket) -> Listing {
-        Listing { from: ticket.slot, only: Some(ticket), open: None }
+    pub fn one(ticket: Ticket, depth: Depth) -> Listing {
+        Listing { from: ticket.slot, only: Some(ticket), depth, ..Listing::default() }
     }
 
     /// Writes the next piece.
@@ -65,8 +105,17 @@ impl Listing {
     ) -> Step {
         // Writing cannot fail: a piece is shorter than the room that the caller keeps for it.
         if let Some(open) = self.open.take() {
-            self.open = recipients(open, out, block, admin);
+            let told = match open.part {
+                Part::Recipients => recipients(open, out, block, admin),
+                Part::Header { .. } => Ok(header(open, out, block, admin)),
+                Part::Bytes => bytes(open, out, block, admin),
+            };
+            self.is_damaged |= told.is_err() && self.depth == Depth::Whole;
+            self.open = told.ok().flatten();
             return Step::More;
+        }
+        if self.is_damaged {
+            return Step::Damaged;
         }
         let Some(waiting) = admin.queue.next_waiting(self.from) else { return Step::Over };
         if self.only.is_some_and(|only| only != waiting.ticket) {
@@ -76,13 +125,15 @@ impl Listing {
         if self.only.is_some() {
             self.from = u32::MAX;
         }
-        self.open = head(&waiting, out, block, admin);
+        self.open = head(&waiting, self.depth, out, block, admin);
+        self.is_damaged = self.depth == Depth::Whole && self.open.is_none();
         Step::More
     }
 }
 
 fn head<W: Disk>(
     waiting: &Waiting,
+    depth: Depth,
     out: &mut Buffer,
     block: &mut Block,
     admin: &mut Admin<'_, W>,
@@ -100,7 +151,7 @@ fn head<W: Disk>(
         Some(seconds) => write!(out, "{seconds}"),
         None => write!(out, "null"),
     };
-    match open(waiting.ticket, out, block, admin) {
+    match open(waiting.ticket, depth, out, block, admin) {
         Ok(open) => Some(open),
         Err(_) => {
             let _ = out.write_str(",\"from\":\"\",\"size\":0,\"arrival\":0,\"recipients\":[]}\n");
@@ -112,6 +163,7 @@ fn head<W: Disk>(
 /// Tells sender, size and arrival, and leaves the message at its recipients.
 fn open<W: Disk>(
     ticket: Ticket,
+    depth: Depth,
     out: &mut Buffer,
     block: &mut Block,
     admin: &mut Admin<'_, W>,
@@ -123,7 +175,8 @@ fn open<W: Disk>(
             let from = Quoted(sender);
             let _ = write!(out, ",\"from\":{from},\"size\":{size},\"arrival\":{arrival}");
             let _ = write!(out, ",\"recipients\":[");
-            Ok(Open { message, number: 0 })
+            let (client, login) = (Text::new(), None);
+            Ok(Open { message, depth, part: Part::Recipients, number: 0, client, login })
         }
         _ => Err(ReadError::Unreadable),
     }
@@ -134,20 +187,26 @@ fn recipients<W: Disk>(
     out: &mut Buffer,
     block: &mut Block,
     admin: &mut Admin<'_, W>,
-) -> Option<Open> {
+) -> Result<Option<Open>, ReadError> {
     let ticket = open.message.ticket();
     let waiting = admin.queue.waiting(ticket);
-    let words = waiting.and_then(|waiting| last_words(&waiting, admin.forwarder.lanes()));
+    let words = waiting.and_then(|waiting| last_words(&waiting, admin.forwarder));
     for _ in 0..RECIPIENTS_A_PIECE {
         let to = loop {
-            // A message that went away meanwhile ends here.
-            match open.message.record(admin.queue, admin.disk, block).ok().flatten() {
-                Some(Record::Recipient(to)) => break to,
-                Some(_) => {}
-                None => {
+            match open.message.record(admin.queue, admin.disk, block) {
+                // One that went away meanwhile ends here too.
+                Err(error) => {
                     let _ = out.write_str("]}\n");
-                    return None;
+                    return Err(error);
                 }
+                Ok(Some(Record::Recipient(to))) => break to,
+                Ok(Some(Record::Client(client))) => {
+                    let client = core::str::from_utf8(client).unwrap_or("?");
+                    open.client = Text::from(client);
+                }
+                Ok(Some(Record::Login(uid))) => open.login = Some(uid),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(after_recipients(open, out)),
             }
         };
         let bit = 1u128.checked_shl(open.number.into()).unwrap_or(0);
@@ -163,7 +222,7 @@ fn recipients<W: Disk>(
         );
         open.number += 1;
     }
-    Some(open)
+    Ok(Some(open))
 }
 
 fn state(waiting: &Waiting, next: Option<u64>) -> &'static str {
@@ -193,9 +252,91 @@ fn next<W>(waiting: &Waiting, run: u64, admin: &Admin<'_, W>) -> Option<u64> {
     lanes.map(|lane| lane.until.map_or(0, |until| until.since(now).as_secs())).min()
 }
 
-fn last_words<'a>(waiting: &Waiting, lanes: &'a [Lane]) -> Option<&'a str> {
-    let lane = lanes.iter().find(|lane| waiting.needs & lane.bit() != 0)?;
-    Some(lane.last_error.as_str())
+/// What its last attempt was told, or else what is wrong with its destination.
+fn last_words<'a>(waiting: &Waiting, forwarder: &'a Forwarder) -> Option<&'a str> {
+    let of_lane = || {
+        let lane = forwarder.lanes().iter().find(|lane| waiting.needs & lane.bit() != 0)?;
+        Some(lane.last_error.as_str())
+    };
+    forwarder.last_words().of(waiting.ticket).or_else(of_lane)
+}
+
+/// Ends the list of recipients, and the object with it if nothing more is asked for.
+fn after_recipients(mut open: Open, out: &mut Buffer) -> Option<Open> {
+    let _ = out.write_str("]");
+    if open.depth == Depth::Brief {
+        let _ = out.write_str("}\n");
+        return None;
+    }
+    let _ = write!(out, ",\"client\":{}", Quoted(open.client.as_str().as_bytes()));
+    if let Some(uid) = open.login {
+        let _ = write!(out, ",\"login\":{uid}");
+    }
+    if open.depth == Depth::Full {
+        let _ = out.write_str(",\"header\":\"");
+        open.part = Part::Header { left: HEADER_BYTES_MAX, line: 0 };
+    } else {
+        let _ = out.write_str("}\n");
+        open.part = Part::Bytes;
+    }
+    Some(open)
+}
+
+/// The next bytes of the header, until its empty line or its allowance is reached.
+fn header<W: Disk>(
+    mut open: Open,
+    out: &mut Buffer,
+    block: &mut Block,
+    admin: &mut Admin<'_, W>,
+) -> Option<Open> {
+    let Part::Header { mut left, mut line } = open.part else { return None };
+    let piece = open.message.bytes(admin.queue, admin.disk, block).ok().flatten();
+    let piece = piece.unwrap_or_default();
+    let piece = piece.get(..BYTES_A_PIECE.min(left)).unwrap_or(piece);
+    left -= piece.len();
+    for byte in piece {
+        match byte {
+            b'\r' => {}
+            // RFC 5322 §2.1: the first empty line.
+            b'\n' if line == 0 => {
+                left = 0;
+                break;
+            }
+            b'\n' => {
+                let _ = out.write_str("\\n");
+                line = 0;
+            }
+            _ => {
+                let _ = write!(out, "{}", Escaped(core::slice::from_ref(byte)));
+                line += 1;
+            }
+        }
+    }
+    let count = piece.len();
+    if left == 0 || count == 0 {
+        let _ = out.write_str("\"}\n");
+        return None;
+    }
+    open.message.consume(count);
+    open.part = Part::Header { left, line };
+    Some(open)
+}
+
+/// The next bytes of the message, as they are stored.
+fn bytes<W: Disk>(
+    mut open: Open,
+    out: &mut Buffer,
+    block: &mut Block,
+    admin: &mut Admin<'_, W>,
+) -> Result<Option<Open>, ReadError> {
+    let Some(piece) = open.message.bytes(admin.queue, admin.disk, block)? else {
+        return Ok(None);
+    };
+    let piece = piece.get(..BYTES_A_PIECE).unwrap_or(piece);
+    let _ = writeln!(out, "{{\"data\":\"{}\"}}", Escaped(piece));
+    let count = piece.len();
+    open.message.consume(count);
+    Ok(Some(open))
 }
 
 /// The whole in one line.
@@ -316,6 +457,25 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// The inside of a JSON string that loses no byte: one beyond printable ASCII is the character of
+/// its number.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            match byte {
+                b'"' | b'\\' => write!(out, "\\{}", char::from(*byte))?,
+                b'\r' => out.write_str("\\r")?,
+                b'\n' => out.write_str("\\n")?,
+                b' '..=b'~' => out.write_char(char::from(*byte))?,
+                _ => write!(out, "\\u{:04x}", byte)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,5 +483,6 @@ mod tests {
     #[test]
     fn strings_are_escaped() {
         assert_eq!(Quoted(b"a\"b\\c\n\xff").to_string(), r#""a\"b\\c??""#);
+        assert_eq!(Escaped(b"a\"\r\n\0\xff").to_string(), r#"a\"\r\n\u0000\u00ff"#);
     }
 }

@@ -26,6 +26,17 @@ const ORIGINAL_BYTES_MAX: usize = 500;
 /// RFC 3461 §4.4.
 const ENVELOPE_ID_BYTES_MAX: usize = 100;
 
+/// Why the mail is not tried any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Somebody refused it.
+    Refused,
+    /// Its time was up.
+    Expired,
+    /// An administrator of this machine sent it back.
+    Returned,
+}
+
 /// What a report says of the message that failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
@@ -43,8 +54,8 @@ pub struct Report<'a> {
     pub arrival: UnixTime,
     /// Both clocks.
     pub now: Now,
-    /// It failed because its time was up, not because somebody refused it.
-    pub expired: bool,
+    /// Why it failed.
+    pub cause: Cause,
     /// The sender's ENVID, decoded, if there was one.
     pub envid: Option<&'a str>,
 }
@@ -80,12 +91,19 @@ pub fn write_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Result {
     write!(out, "\tboundary=\"{}\"\r\n", Boundary(report))?;
     write_part_head(out, report, "text/plain; charset=us-ascii")?;
     write!(out, "This is the mail system on {hostname}.\r\n\r\n")?;
-    out.write_str(if report.expired {
-        "Your mail could not be delivered in time to the recipients below. It was\r\n\
-         tried again and again, and will not be tried any more.\r\n"
-    } else {
-        "Your mail could not be delivered to the recipients below. It will not be\r\n\
-         tried again; other recipients, if there were any, are not concerned.\r\n"
+    out.write_str(match report.cause {
+        Cause::Expired => {
+            "Your mail could not be delivered in time to the recipients below. It was\r\n\
+             tried again and again, and will not be tried any more.\r\n"
+        }
+        Cause::Refused => {
+            "Your mail could not be delivered to the recipients below. It will not be\r\n\
+             tried again; other recipients, if there were any, are not concerned.\r\n"
+        }
+        Cause::Returned => {
+            "Your mail was not delivered to the recipients below. The administrator of\r\n\
+             this system has taken it out of the queue and returns it to you.\r\n"
+        }
     })?;
     out.write_str("\r\nIts header is attached. It came in here on\r\n")?;
     write_date(out, report.arrival, report.now.zone_minutes)?;
@@ -313,7 +331,7 @@ mod tests {
             image: 63,
             arrival: UnixTime::default(),
             now: Now { unix, ..Now::default() },
-            expired: false,
+            cause: Cause::Refused,
             envid: Some("QQ314159"),
         }
     }
@@ -415,7 +433,7 @@ Subject: x
             };
             let base = report();
             let report =
-                Report { hostname: &foreign, envid: Some(&foreign), expired: true, ..base };
+                Report { hostname: &foreign, envid: Some(&foreign), cause: Cause::Expired, ..base };
             let written = whole(&report, &[recipient], foreign.as_bytes());
             assert_eq!(written.matches("\n--").count(), 4);
             assert_eq!(written.matches('\n').count(), written.matches("\r\n").count());

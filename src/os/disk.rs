@@ -9,12 +9,13 @@
 //! single blocks are [`DiskError`]s; the log has the system's own words, once per kind.
 
 use crate::daemon::world::Random as _;
-use crate::os::folder::{Folder, Space};
+use crate::os::folder::{Folder, Space, space};
 use crate::os::random::SystemRandom;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
+use crate::queue::resize::Extent;
 use core::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -245,6 +246,30 @@ impl Disk for ImageFile {
     }
 }
 
+impl Extent for ImageFile {
+    fn set_blocks(&mut self, blocks: u32) -> Result<(), DiskError> {
+        let before = self.blocks;
+        self.note_write();
+        let changed = if blocks > before {
+            space(self.file.as_raw_fd())
+                .and_then(|space| extend(&self.file, space.kind, before, blocks))
+        } else {
+            self.file.set_len(offset(blocks))
+        };
+        match changed {
+            Ok(()) => {
+                self.blocks = blocks;
+                Ok(())
+            }
+            Err(error) => {
+                // Best effort: what stays behind its end is in nobody's way.
+                let _ = self.file.set_len(offset(before));
+                Err(self.failed("change its size", &error))
+            }
+        }
+    }
+}
+
 /// How large an image is made in `directory` if nothing is said: a quarter of what is free, at most
 /// 16 MiB; in memory also at most a sixteenth of that.
 pub fn default_size(directory: &Path) -> io::Result<u64> {
@@ -284,11 +309,11 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn offset(number: u32) -> u64 {
+pub(super) fn offset(number: u32) -> u64 {
     u64::from(number) * BLOCK_BYTES as u64
 }
 
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ImageError {
+pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |error| ImageError::Io { path, action, error }
 }
@@ -341,20 +366,24 @@ fn fill(file: &File, kind: u32, blocks: u32) -> io::Result<()> {
         // Best effort: without it the image is as safe, only slower and fragmented.
         let _ = forbid_copy_on_write(file.as_raw_fd());
     }
+    extend(file, kind, 0, blocks)
+}
+
+/// Writes the blocks from number `from` on to before number `to`.
+fn extend(file: &File, kind: u32, from: u32, to: u32) -> io::Result<()> {
     let mut random = if wants_random_fill(kind) { Some(SystemRandom::open()?) } else { None };
     let mut block = [0; BLOCK_BYTES];
-    let mut writer = file;
-    for _ in 0..blocks {
+    for number in from..to {
         if let Some(random) = &mut random {
             random.fill(&mut block);
         }
-        writer.write_all(&block)?;
+        file.write_all_at(&block, offset(number))?;
     }
     Ok(())
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
-    match try_lock(file.as_raw_fd()) {
+    match try_lock(file.as_raw_fd(), libc::LOCK_EX) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(ImageError::Busy { path: path.to_owned(), pid: lock_holder(file) })
@@ -364,7 +393,7 @@ fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
 }
 
 /// Who has the lock, as /proc/locks tells it: `1: FLOCK  ADVISORY  WRITE 431 08:02:1234 0 EOF`.
-fn lock_holder(file: &File) -> Option<u32> {
+pub(super) fn lock_holder(file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
@@ -376,9 +405,9 @@ fn lock_holder(file: &File) -> Option<u32> {
 }
 
 #[allow(unsafe_code)]
-fn try_lock(file: RawFd) -> io::Result<()> {
+pub(super) fn try_lock(file: RawFd, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: takes no memory.
-    match unsafe { libc::flock(file, libc::LOCK_EX | libc::LOCK_NB) } {
+    match unsafe { libc::flock(file, kind | libc::LOCK_NB) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -544,6 +573,28 @@ mod tests {
         assert_eq!(image.read(4, &mut block), Err(DiskError::Io));
         assert_eq!(image.read_medium(u32::MAX, &mut block), Err(DiskError::Io));
         assert_eq!(path.metadata().unwrap().size(), 4 * BLOCK_BYTES as u64);
+    }
+
+    #[test]
+    fn its_length_can_be_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let mut image = create(&path);
+        image.write(3, &[7; BLOCK_BYTES]).unwrap();
+        let mut block = new_block();
+        for blocks in [9, 4, 6] {
+            image.set_blocks(blocks).unwrap();
+            image.sync().unwrap();
+            assert_eq!(image.blocks(), blocks);
+            let found = path.metadata().unwrap();
+            assert_eq!(found.size(), u64::from(blocks) * BLOCK_BYTES as u64);
+            assert!(found.blocks() * 512 >= found.size(), "all of it is the file's");
+            image.read_medium(3, &mut block).unwrap();
+            assert_eq!(*block, [7; BLOCK_BYTES]);
+            image.write(blocks - 1, &block).unwrap();
+            assert_eq!(image.write(blocks, &block), Err(DiskError::Full));
+            image.write(3, &[7; BLOCK_BYTES]).unwrap();
+        }
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn remove_at(folder: RawFd, name: &core::ffi::CStr) -> io::Result<()> {
 }
 
 #[allow(unsafe_code)]
-fn space(file: RawFd) -> io::Result<Space> {
+pub(super) fn space(file: RawFd) -> io::Result<Space> {
     // SAFETY: statfs is plain numbers, zeros are valid, and the pointer is to a live variable.
     let found = unsafe {
         let mut found: libc::statfs = core::mem::zeroed();

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod disk;
 pub mod drops;
 mod folder;
+pub mod image_reader;
 pub mod local;
 pub mod log;
 pub mod mailbox;

@@ -27,6 +27,7 @@ use crate::os::signals::{Signal, Signals};
 use crate::os::socket;
 use crate::os::watch::Watch;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
+use crate::queue::resize::Extent;
 use crate::relay::mailbox::{Mailbox, MailboxError};
 use core::fmt;
 use std::fs::{DirBuilder, Permissions};
@@ -487,6 +488,12 @@ impl Disk for World {
 
     fn sync(&mut self) -> Result<(), DiskError> {
         self.disk.sync()
+    }
+}
+
+impl Extent for World {
+    fn set_blocks(&mut self, blocks: u32) -> Result<(), DiskError> {
+        self.disk.set_blocks(blocks)
     }
 }
 

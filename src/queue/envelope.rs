@@ -142,6 +142,11 @@ impl RecordReader {
         self.is_complete
     }
 
+    /// True if that record is a recipient.
+    pub fn is_recipient(&self) -> bool {
+        matches!(self.bytes, [RECIPIENT, ..])
+    }
+
     /// The record that the last step completed.
     pub fn record(&self) -> Result<Record<'_>, Unreadable> {
         let [kind, _, low, high, ..] = self.bytes;

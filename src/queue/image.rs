@@ -399,6 +399,11 @@ impl Queue {
         (self.index.slots(), self.index.free() + self.marks.dying_blocks())
     }
 
+    /// True if nothing stands on `slot`.
+    pub(super) fn is_free(&self, slot: u32) -> bool {
+        self.index.used_as(slot) == Use::Free
+    }
+
     /// How many messages exist.
     pub fn messages(&self) -> u32 {
         self.messages

@@ -15,6 +15,8 @@ pub struct Message {
     reader: Reader,
     records: RecordReader,
     envelope_left: usize,
+    /// Recipients seen so far: as many as the header says, or it is no envelope.
+    recipients: u8,
     at: usize,
     end: usize,
 }
@@ -29,7 +31,8 @@ impl Message {
     ) -> Result<Message, ReadError> {
         let reader = Reader::open(queue, disk, ticket, buffer)?;
         let envelope_left = reader.header().envelope_len as usize;
-        Ok(Message { reader, records: RecordReader::new(), envelope_left, at: 0, end: 0 })
+        let records = RecordReader::new();
+        Ok(Message { reader, records, envelope_left, recipients: 0, at: 0, end: 0 })
     }
 
     /// What its header says.
@@ -52,7 +55,8 @@ impl Message {
         loop {
             if self.envelope_left == 0 {
                 // A record that goes on behind the envelope's end is none.
-                let is_whole = self.records.is_between();
+                let is_whole =
+                    self.records.is_between() && self.recipients == self.header().recipients;
                 return if is_whole { Ok(None) } else { Err(ReadError::Unreadable) };
             }
             if !self.fill(queue, disk, buffer)? {
@@ -64,6 +68,12 @@ impl Message {
             self.at += taken;
             self.envelope_left -= taken;
             if self.records.is_complete() {
+                if self.records.is_recipient() {
+                    self.recipients = self.recipients.saturating_add(1);
+                }
+                if self.recipients > self.header().recipients {
+                    return Err(ReadError::Unreadable);
+                }
                 return self.records.record().map(Some).map_err(|_| ReadError::Unreadable);
             }
         }

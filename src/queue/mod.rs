@@ -9,6 +9,8 @@
 //! - `waiting` the queue as the relay sees it
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
+//! - `inspect` the same scan without a write · `fault` what it finds spoiled
+//! - `resize` an image made larger or smaller
 //! - `mutant` rules broken for the tests' sake · `schedule` when a message is tried again
 //!
 //! Pure: the disk, the clock and randomness are arguments.
@@ -18,14 +20,17 @@ mod commit;
 pub mod disk;
 pub mod draft;
 pub mod envelope;
+pub mod fault;
 pub mod image;
 mod index;
+pub mod inspect;
 pub mod layout;
 mod marks;
 pub mod message;
 pub mod mutant;
 pub mod reader;
 pub mod recovery;
+pub mod resize;
 pub mod schedule;
 pub mod waiting;
 

@@ -15,6 +15,7 @@
 
 use super::block::{self, Data, Foreign, Header, Seal, State, Superblock};
 use super::disk::{Block, Disk, DiskError, new_block};
+use super::fault::{Check, Fault, Subject};
 use super::image::{Queue, Ticket};
 use super::index::Use;
 use super::layout::{self, GROUP_SLOTS, NO_SLOT};
@@ -97,35 +98,24 @@ pub fn recover(
     batch: usize,
     broken: Option<&Queue>,
 ) -> Result<(Queue, Found), RecoverError> {
-    let mut block = new_block();
     // What a process that was killed has written may be read below and still be lost to a power
     // cut: nothing is taken for the newest durable copy before it is durable (I6). After a failed
     // sync this one promises nothing of what came before it: the medium is read to know (I11).
     if !mutant::is(Mutant::RecoveryUnsynced) {
         disk.sync()?;
     }
-    let (seal, superblock, copy) = read_roots(disk, &mut block)?;
+    let roots = Roots::read(disk, &mut |_| {})?;
+    let (Some(seal), Some((superblock, _))) = (roots.seal, roots.newest) else {
+        return Err(roots.failure);
+    };
     let slots = superblock.slots;
     let wanted = layout::blocks_for(slots);
     if slots == 0 || wanted > disk.blocks() {
         return Err(RecoverError::Short { wanted, found: disk.blocks() });
     }
-    let mut queue = Queue::new(seal, slots, 0, now, batch);
-    queue.superblock = superblock;
-    queue.superblock_copy = copy;
-    let mut scan = Scan {
-        queue,
-        block,
-        chain: new_block(),
-        found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
-        run: superblock.run,
-        highest: 0,
-        claimed: 0,
-    };
-    scan.read_groups(disk);
-    scan.judge(disk, broken);
-    scan.keep_unread(broken);
-    let Scan { mut queue, mut found, run, highest, .. } = scan;
+    let mut nobody = |_| {};
+    let scan = Scan::new(&roots, Queue::new(seal, slots, 0, now, batch), &mut nobody);
+    let Scan { mut queue, mut found, run, highest, .. } = scan.all(disk, broken);
     // I8. No image of ours is opened four thousand million times.
     found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
     queue.epoch = found.epoch;
@@ -136,8 +126,6 @@ pub fn recover(
     if mutant::is(Mutant::AgeForgotten) {
         queue.run_base = RUN_SECONDS_MIN;
     }
-    queue.counters.damaged = found.damaged;
-    queue.messages = found.messages + found.damaged;
     queue.settle(disk, now, highest, found.dropped)?;
     Ok((queue, found))
 }
@@ -150,63 +138,121 @@ fn read_medium(disk: &mut impl Disk, number: u32, into: &mut Block) -> Result<()
     disk.read_medium(number, into)
 }
 
-/// The seal, the newest superblock, and which copy that is.
-fn read_roots(
-    disk: &mut impl Disk,
-    block: &mut Block,
-) -> Result<(Seal, Superblock, usize), RecoverError> {
-    // One of the three may be unreadable; the others say the same.
-    let mut failure = RecoverError::Foreign(Foreign::NotAnImage);
-    let known =
-        match read_medium(disk, layout::IDENTITY, block).map(|()| block::read_identity(block)) {
-            Ok(Ok(seal)) => Some(seal),
-            Ok(Err(Foreign::NotAnImage)) => None,
-            Ok(Err(later)) => return Err(RecoverError::Foreign(later)),
-            Err(error) => {
-                failure = RecoverError::Disk(error);
-                None
-            }
-        };
-    let mut newest: Option<(Seal, Superblock, usize)> = None;
-    for (copy, number) in layout::SUPERBLOCKS.into_iter().enumerate() {
-        if let Err(error) = read_medium(disk, number, block) {
-            failure = RecoverError::Disk(error);
-        } else if let Some((seal, superblock)) =
-            block::read_superblock(number, block, known.as_ref())
-        {
-            let newer = newest.is_none_or(|(_, other, _)| superblock.generation > other.generation);
-            if newer {
-                newest = Some((seal, superblock, copy));
-            }
-        }
-    }
-    newest.ok_or(failure)
+/// What the first three blocks say.
+pub(super) struct Roots {
+    pub(super) seal: Option<Seal>,
+    /// The newest superblock, and which copy that is.
+    pub(super) newest: Option<(Superblock, usize)>,
+    /// Why one of them is missing, if it is.
+    pub(super) failure: RecoverError,
 }
 
-struct Scan {
-    queue: Queue,
+impl Roots {
+    /// Reads them. One of the three may be unreadable; the others say the same.
+    pub(super) fn read(
+        disk: &mut impl Disk,
+        faults: &mut dyn FnMut(Fault),
+    ) -> Result<Roots, RecoverError> {
+        let mut block = new_block();
+        let failure = RecoverError::Foreign(Foreign::NotAnImage);
+        let mut roots = Roots { seal: None, newest: None, failure };
+        let mut fault = |block, subject, check| faults(Fault { block, subject, check });
+        match read_medium(disk, layout::IDENTITY, &mut block).map(|()| block::read_identity(&block))
+        {
+            Ok(Ok(seal)) => roots.seal = Some(seal),
+            Ok(Err(Foreign::NotAnImage)) => fault(layout::IDENTITY, Subject::Identity, Check::Seal),
+            Ok(Err(later)) => return Err(RecoverError::Foreign(later)),
+            Err(error) => {
+                fault(layout::IDENTITY, Subject::Identity, Check::Medium);
+                roots.failure = RecoverError::Disk(error);
+            }
+        }
+        let known = roots.seal;
+        for (copy, number) in layout::SUPERBLOCKS.into_iter().enumerate() {
+            if let Err(error) = read_medium(disk, number, &mut block) {
+                fault(number, Subject::Superblock, Check::Medium);
+                roots.failure = RecoverError::Disk(error);
+            } else if let Some((seal, superblock)) =
+                block::read_superblock(number, &block, known.as_ref())
+            {
+                let newer =
+                    roots.newest.is_none_or(|(other, _)| superblock.generation > other.generation);
+                if newer {
+                    roots.seal = Some(seal);
+                    roots.newest = Some((superblock, copy));
+                }
+            } else {
+                fault(number, Subject::Superblock, Check::Seal);
+            }
+        }
+        Ok(roots)
+    }
+}
+
+/// Everything that the medium says, on the way to a queue in memory; nothing is written. What
+/// comes of it is a recovery's, or [`super::inspect`]'s, who both read by this and no other way.
+pub(super) struct Scan<'a> {
+    pub(super) queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
-    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled,
-    /// and no number comes twice for that (I8).
-    found: Found,
-    run: u64,
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
+    /// no number comes twice for that (I8).
+    pub(super) found: Found,
+    pub(super) run: u64,
     /// The highest seq of a whole message.
     highest: u64,
     /// Body blocks that the present walk has claimed.
     claimed: u32,
+    /// Who is told what is not whole.
+    faults: &'a mut dyn FnMut(Fault),
 }
 
 /// What a walk along a chain found.
 enum Walk {
     Whole(Header),
-    Broken,
+    /// At which block, which part of the message, and by which check.
+    Broken(u32, u32, Check),
     /// The medium did not give a block back, so nothing is known of it: never dropped. With the
     /// message's draft, unless it was the header that could not be read.
     Unreadable(Option<u64>),
 }
 
-impl Scan {
+impl<'a> Scan<'a> {
+    /// Before anything is read. `queue` is an empty one.
+    pub(super) fn new(
+        roots: &Roots,
+        mut queue: Queue,
+        faults: &'a mut dyn FnMut(Fault),
+    ) -> Scan<'a> {
+        let (superblock, copy) = roots.newest.unwrap_or_default();
+        queue.superblock = superblock;
+        queue.superblock_copy = copy;
+        Scan {
+            queue,
+            block: new_block(),
+            chain: new_block(),
+            found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
+            run: superblock.run,
+            highest: 0,
+            claimed: 0,
+            faults,
+        }
+    }
+
+    /// All passes.
+    pub(super) fn all(mut self, disk: &mut impl Disk, broken: Option<&Queue>) -> Scan<'a> {
+        self.read_groups(disk);
+        self.judge(disk, broken);
+        self.keep_unread(broken);
+        self.queue.counters.damaged = self.found.damaged;
+        self.queue.messages = self.found.messages + self.found.damaged;
+        self
+    }
+
+    fn fault(&mut self, block: u32, subject: Subject, check: Check) {
+        (self.faults)(Fault { block, subject, check });
+    }
+
     /// First pass: every state page and every data block, once. Whole headers that are not dead
     /// become candidates: `Use::Damaged` with their seq, until the second pass has judged them.
     fn read_groups(&mut self, disk: &mut impl Disk) {
@@ -225,9 +271,11 @@ impl Scan {
         for copy in 0..2u8 {
             let number = layout::state_page(group, copy.into());
             if read_medium(disk, number, &mut self.block).is_err() {
+                self.fault(number, Subject::StatePage { group }, Check::Medium);
                 continue;
             }
             let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
+                self.fault(number, Subject::StatePage { group }, Check::Seal);
                 continue;
             };
             self.note_number(page.generation);
@@ -242,6 +290,8 @@ impl Scan {
         }
         let Some((page, copy)) = newest else {
             self.found.blind_groups += 1;
+            let number = layout::state_page(group, 0);
+            self.fault(number, Subject::StatePage { group }, Check::BothLost);
             return false;
         };
         self.queue.marks.set_newest(group, copy);
@@ -317,13 +367,25 @@ impl Scan {
             {
                 self.queue.index.set_state(slot, state);
             }
-            match if is_over { Walk::Broken } else { self.walk(disk, ticket) } {
+            if is_over {
+                self.forget(slot);
+                continue;
+            }
+            match self.walk(disk, ticket) {
                 Walk::Whole(header) => self.keep(slot, &header),
-                Walk::Broken if is_over || state.seq > self.queue.synced => self.forget(slot),
-                Walk::Broken if mutant::is(Mutant::DamageDropped) => self.forget(slot),
-                Walk::Broken => self.keep_damaged(slot),
+                Walk::Broken(..) if state.seq > self.queue.synced => self.forget(slot),
+                Walk::Broken(..) if mutant::is(Mutant::DamageDropped) => self.forget(slot),
+                Walk::Broken(block, part, check) => {
+                    self.fault(block, Subject::Message { ticket, part }, check);
+                    self.keep_damaged(slot);
+                }
                 Walk::Unreadable(_) if mutant::is(Mutant::UnreadableDropped) => self.forget(slot),
                 Walk::Unreadable(Some(draft)) => {
+                    let last = self.claimed;
+                    let subject = Subject::Message { ticket, part: last };
+                    let unread = self.queue.index.chain(self.queue.index.link.get(slot), slot);
+                    let unread = unread.take(last as usize).last().unwrap_or(slot);
+                    self.fault(layout::block_of(unread), subject, Check::Medium);
                     self.claim_draft(disk, slot, draft);
                     self.keep_damaged(slot);
                 }
@@ -395,7 +457,8 @@ impl Scan {
         let seal = self.queue.seal;
         let (header, len) = match block::read_data(number, &self.block, &seal) {
             Some((Data::Header { header, len }, _)) if header.seq == ticket.seq => (header, len),
-            _ => return Walk::Broken,
+            Some(_) => return Walk::Broken(number, 0, Check::Replaced),
+            None => return Walk::Broken(number, 0, Check::Seal),
         };
         let mut binding = seal.binding();
         let mut bytes = len as u64;
@@ -403,42 +466,51 @@ impl Scan {
         let mut slot = header.first;
         for index in 1..header.count {
             if slot >= self.queue.index.slots() {
-                return Walk::Broken;
+                return Walk::Broken(layout::block_of(last), index - 1, Check::Link);
             }
             let number = layout::block_of(slot);
             let is_unread = match self.queue.index.used_as(slot) {
                 Use::Free => read_medium(disk, number, &mut self.chain).is_err(),
                 Use::Unread => true,
-                _ => return Walk::Broken,
+                _ => return Walk::Broken(layout::block_of(last), index - 1, Check::Taken),
             };
             if is_unread {
                 self.claim(ticket.slot, last, slot);
                 return Walk::Unreadable(Some(header.draft));
             }
-            let Some((Data::Body { draft, index: at, next, len }, tag)) =
-                block::read_data(number, &self.chain, &seal)
-            else {
-                return if mutant::is(Mutant::BodyNotBound) {
-                    Walk::Whole(header)
-                } else {
-                    Walk::Broken
-                };
+            let (draft, at, next, len, tag) = match block::read_data(number, &self.chain, &seal) {
+                Some((Data::Body { draft, index, next, len }, tag)) => {
+                    (draft, index, next, len, tag)
+                }
+                _ if mutant::is(Mutant::BodyNotBound) => return Walk::Whole(header),
+                Some(_) => return Walk::Broken(number, index, Check::Replaced),
+                None => return Walk::Broken(number, index, Check::Seal),
             };
-            let is_bound = draft == header.draft && at == index - 1;
-            if !is_bound && !mutant::is(Mutant::BodyNotBound) {
-                return Walk::Broken;
+            if draft != header.draft && !mutant::is(Mutant::BodyNotBound) {
+                return Walk::Broken(number, index, Check::Replaced);
+            }
+            if at != index - 1 && !mutant::is(Mutant::BodyNotBound) {
+                return Walk::Broken(number, index, Check::Order);
             }
             binding.add(number, tag);
             bytes += len as u64;
             self.claim(ticket.slot, last, slot);
             (last, slot) = (slot, next);
         }
-        let is_bound = slot == ticket.slot && binding.digest() == header.digest;
-        let is_whole = (is_bound || mutant::is(Mutant::BodyNotBound))
-            && header.count > 0
-            && bytes == u64::from(header.envelope_len).saturating_add(header.message_len)
-            && usize::from(header.recipients) <= crate::limits::RECIPIENTS_MAX;
-        if is_whole { Walk::Whole(header) } else { Walk::Broken }
+        let lengths = u64::from(header.envelope_len).saturating_add(header.message_len);
+        let is_unbound_mutant = mutant::is(Mutant::BodyNotBound);
+        let check = if slot != ticket.slot && !is_unbound_mutant {
+            Check::Link
+        } else if header.count == 0 || bytes != lengths {
+            Check::Length
+        } else if binding.digest() != header.digest && !is_unbound_mutant {
+            Check::Digest
+        } else if usize::from(header.recipients) > crate::limits::RECIPIENTS_MAX {
+            Check::Recipients
+        } else {
+            return Walk::Whole(header);
+        };
+        Walk::Broken(number, header.count, check)
     }
 
     /// Appends a block to what the message at `header` holds, of which `last` was the last.
@@ -482,6 +554,8 @@ impl Scan {
                 self.queue.index.set_state(header, state);
             }
             self.queue.index.link.set(header, header);
+            let (block, subject) = (layout::block_of(header), Subject::Slot { slot: header });
+            self.fault(block, subject, Check::Medium);
             self.keep_damaged(header);
             let (mut target, mut last) = (header, header);
             loop {

@@ -10,7 +10,8 @@ use super::sender::{Sender, State, scope};
 use super::settle::{Settlement, next_due};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
-use crate::limits::TURN_BYTES_MAX;
+use crate::limits::{REMOTE_TEXT_BYTES_MAX, TURN_BYTES_MAX};
+use crate::mail::report::Cause;
 use crate::queue::block::State as MessageState;
 use crate::queue::disk::Disk;
 use crate::queue::reader::ReadError;
@@ -96,14 +97,14 @@ impl Forwarder {
             relay: relay.as_str(),
             remote: (!host.is_empty()).then_some(host.as_str()),
             reason: why,
-            expired: false,
+            cause: Cause::Refused,
             success,
         };
         self.settle(&settlement, slot, Some(bit), context);
     }
 
-    /// Marks, reports and plans. `bit` is the attempt's lane; none when the message has expired.
-    pub(super) fn settle<W: Disk + Mailbox>(
+    /// Marks, reports and plans. `bit` is the attempt's lane; none when the message is given up.
+    pub(super) fn settle<W: Disk>(
         &mut self,
         settlement: &Settlement<'_>,
         slot: usize,
@@ -139,6 +140,9 @@ impl Forwarder {
             self.counters.deferred += u64::from(open.is_deferred);
             due = due.min(next_due(queue, ticket, &config.retry, now.instant));
         }
+        if open.is_deferred {
+            self.note_words(settlement);
+        }
         let ready = waiting.ready & !bit.unwrap_or(u32::MAX);
         queue.plan(ticket, needs, ready, due);
         self.scan_by(due);
@@ -149,6 +153,18 @@ impl Forwarder {
             self.close(slot);
             self.lane_failed(slot, words.as_str(), context);
         }
+    }
+
+    /// What the first of those who have to wait was told.
+    fn note_words(&mut self, settlement: &Settlement<'_>) {
+        let Settlement { ticket, ledger, reason, .. } = *settlement;
+        let mut words = Text::<REMOTE_TEXT_BYTES_MAX>::from(reason);
+        let first = ledger.deferred().trailing_zeros() as u8;
+        if let Some(reply) = ledger.reply(first).filter(|_| reason.is_empty()) {
+            // A Text cuts what is too long, it never fails.
+            let _ = write!(words, "{reply}");
+        }
+        self.words.note(ticket, words.as_str());
     }
 
     /// Writes on into a Maildir, or throws away.

@@ -13,8 +13,10 @@
 use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::network::{Addresses, NetError, ResolveError};
+pub use super::plan::GivenBack;
 use super::route::{self, Destination, HOLD, LANES_MAX};
 use super::sender::{Progress, Sender, State, scope};
+use super::words::LastWords;
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
 use crate::mail::address::Address;
@@ -85,6 +87,7 @@ pub struct Forwarder {
     pub(super) scan_next: u64,
     pub(super) owner_base: u32,
     pub(super) counters: Counters,
+    pub(super) words: LastWords,
     is_draining: bool,
 }
 
@@ -104,6 +107,7 @@ impl Forwarder {
             scan_next: NEVER,
             owner_base,
             counters: Counters::default(),
+            words: LastWords::new(),
             is_draining: false,
         };
         forwarder.make_lanes(config);
@@ -297,7 +301,8 @@ impl Forwarder {
         })
     }
 
-    pub(super) fn is_under_way(&self, ticket: Ticket) -> bool {
+    /// True while it is being attempted, or a report on it waits to be durable.
+    pub fn is_under_way(&self, ticket: Ticket) -> bool {
         let same = |attempt: &super::attempt::Attempt| attempt.ticket() == ticket;
         let sending = self.senders.iter().any(|s| s.attempt.as_ref().is_some_and(same));
         sending || self.reported.iter().flatten().any(|reported| reported.ticket == ticket)
@@ -337,6 +342,11 @@ impl Forwarder {
     /// The lanes, for `status`.
     pub fn lanes(&self) -> &[Lane] {
         &self.lanes
+    }
+
+    /// What the messages that were put off lately were told.
+    pub fn last_words(&self) -> &LastWords {
+        &self.words
     }
 
     /// The counters.

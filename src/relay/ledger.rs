@@ -121,8 +121,8 @@ impl Ledger {
         self.delivered = self.mine;
     }
 
-    /// Everyone who has not got it has failed: the message has expired.
-    pub fn all_expired(&mut self) {
+    /// Everyone who has not got it has failed: the message has expired, or goes back.
+    pub fn all_given_up(&mut self) {
         self.failed = self.mine & !self.delivered;
     }
 
@@ -219,7 +219,7 @@ mod tests {
         ledger.verdict(reply(554));
         assert_eq!(ledger.outcome(0), Some(Outcome::Failed));
         assert_eq!(ledger.outcome(1), Some(Outcome::Deferred));
-        ledger.all_expired();
+        ledger.all_given_up();
         assert_eq!(ledger.deferred(), 0);
     }
 }

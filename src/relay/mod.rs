@@ -8,6 +8,7 @@
 //! - `report` the report itself, written into the queue
 //! - `filing` into a Maildir
 //! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
+//! - `words` what waiting messages were told last
 //! - `network`, `mailbox` what is needed of the world
 //!
 //! Pure. The daemon moves bytes between sockets and senders, and carries out
@@ -26,3 +27,4 @@ pub mod report;
 pub mod route;
 pub mod sender;
 pub mod settle;
+pub mod words;

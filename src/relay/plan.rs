@@ -13,13 +13,27 @@ use super::route::{self, HOLD};
 use super::settle::Settlement;
 use crate::base::buffer::Text;
 use crate::mail::address::Address;
-use crate::queue::Ticket;
+use crate::mail::report::Cause;
 use crate::queue::disk::Disk;
 use crate::queue::envelope::Record;
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::waiting::Waiting;
+use crate::queue::{Ticket, all_recipients};
 use core::fmt::Write as _;
+
+/// What came of giving a message back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GivenBack {
+    /// Its report is on the batch; the message is gone once that is durable.
+    Reported,
+    /// Nobody is to have a report; the message is gone.
+    Gone,
+    /// It is being attempted, imported or reported, or another is being given back: later.
+    Busy,
+    /// It cannot be read, or there is no room for a report; the log has said which.
+    Failed,
+}
 
 /// Messages whose envelope is read in one turn to find their lanes.
 const ROUTED_MAX: u32 = 32;
@@ -160,7 +174,7 @@ impl Forwarder {
             Err(error) => return self.unread(ticket, error, context),
         };
         let mut ledger = Ledger { mine: needs.moving, ..Ledger::default() };
-        ledger.all_expired();
+        ledger.all_given_up();
         let lane = self.lanes.iter().find(|lane| lanes & lane.bit() != 0);
         let words = lane.map_or(Text::new(), |lane| lane.last_error);
         let relay = Text::<128>::from(lane.map_or("none", |lane| lane.destination.name()));
@@ -175,11 +189,46 @@ impl Forwarder {
             relay: relay.as_str(),
             remote: None,
             reason: reason.as_str(),
-            expired: true,
+            cause: Cause::Expired,
             success: "sent",
         };
         let slot = self.senders.len();
         context.queue.plan(ticket, needs.lanes & HOLD, 0, NEVER);
         self.settle(&settlement, slot, None, context);
+    }
+
+    /// An administrator returns a message to its sender: like one that has expired, held or not,
+    /// and with other words.
+    pub fn give_back<W: Disk>(
+        &mut self,
+        ticket: Ticket,
+        context: &mut Context<'_, W>,
+    ) -> GivenBack {
+        let Some(waiting) = context.queue.waiting(ticket) else { return GivenBack::Gone };
+        if !waiting.readable {
+            return GivenBack::Failed;
+        }
+        if waiting.importing || self.is_under_way(ticket) || self.expiry_slot_is_taken() {
+            return GivenBack::Busy;
+        }
+        let mine = all_recipients(waiting.recipients) & !waiting.done;
+        let mut ledger = Ledger { mine, ..Ledger::default() };
+        ledger.all_given_up();
+        let settlement = Settlement {
+            ticket,
+            ledger: &ledger,
+            relay: "none",
+            remote: None,
+            reason: "returned by the administrator",
+            cause: Cause::Returned,
+            success: "sent",
+        };
+        context.queue.plan(ticket, 0, 0, NEVER);
+        self.settle(&settlement, self.senders.len(), None, context);
+        match context.queue.waiting(ticket) {
+            None => GivenBack::Gone,
+            Some(_) if self.expiry_slot_is_taken() => GivenBack::Reported,
+            Some(_) => GivenBack::Failed,
+        }
     }
 }

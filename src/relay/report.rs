@@ -14,7 +14,7 @@ use crate::base::time::Now;
 use crate::config::Config;
 use crate::mail::address::Address;
 use crate::mail::header::Traits;
-use crate::mail::report::{self, FailedRecipient, Report, ReturnedHeader};
+use crate::mail::report::{self, Cause, FailedRecipient, Report, ReturnedHeader};
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
@@ -67,9 +67,9 @@ pub struct Failure<'a> {
     pub ledger: &'a Ledger,
     /// The next hop's name, if one said so.
     pub remote: Option<&'a str>,
-    /// It has expired.
-    pub expired: bool,
-    /// What the destination said last, for the expired.
+    /// Why they are not tried any more.
+    pub cause: Cause,
+    /// What the destination said last, or who has decided, for those whom nobody has refused.
     pub last_words: &'a str,
 }
 
@@ -147,7 +147,7 @@ impl<D: Disk> Desk<'_, D> {
             image: self.queue.image(),
             arrival: arrival(header, self.queue, self.now),
             now: self.now,
-            expired: failure.expired,
+            cause: failure.cause,
             envid: None,
         };
         for record in [Record::Sender(b""), Record::Recipient(sender.as_str().as_bytes())] {
@@ -197,7 +197,8 @@ impl<D: Disk> Desk<'_, D> {
             if is_failed && told < most {
                 told += 1;
                 let address = Text::<254>::from(core::str::from_utf8(text).unwrap_or_default());
-                let reply = failure.ledger.reply(number).filter(|_| !failure.expired);
+                let is_refused = failure.cause == Cause::Refused;
+                let reply = failure.ledger.reply(number).filter(|_| is_refused);
                 let mut words = Text::<256>::from(failure.last_words);
                 if let Some(reply) = reply {
                     words.clear();
@@ -207,7 +208,7 @@ impl<D: Disk> Desk<'_, D> {
                 let status = match reply.and_then(|reply| reply.status) {
                     Some(status) => (status.class, status.subject, status.detail),
                     // RFC 3463 §3.5: delivery time expired; otherwise nothing more is known.
-                    None if failure.expired => (4, 4, 7),
+                    None if failure.cause == Cause::Expired => (4, 4, 7),
                     None => (5, 0, 0),
                 };
                 let recipient = FailedRecipient {

@@ -7,6 +7,7 @@ use super::report::{Desk, Failure, Unwritten, Written};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
 use crate::base::time::Instant;
+use crate::mail::report::Cause;
 use crate::queue::disk::Disk;
 use crate::queue::envelope::Record;
 use crate::queue::message::Message;
@@ -28,8 +29,8 @@ pub struct Settlement<'a> {
     pub remote: Option<&'a str>,
     /// Why nobody was asked, or what went wrong in the end; empty when replies tell.
     pub reason: &'a str,
-    /// The message's time is up.
-    pub expired: bool,
+    /// What a failure means.
+    pub cause: Cause,
     /// What to call a success.
     pub success: &'static str,
 }
@@ -61,7 +62,7 @@ impl<D: Disk> Desk<'_, D> {
             ticket,
             ledger,
             remote: settlement.remote,
-            expired: settlement.expired,
+            cause: settlement.cause,
             last_words: settlement.reason,
         };
         match self.write(&failure, owner) {
@@ -95,8 +96,11 @@ impl<D: Disk> Desk<'_, D> {
                 let status = match outcome {
                     Outcome::Delivered => settlement.success,
                     Outcome::Deferred => "deferred",
-                    Outcome::Failed if settlement.expired => "expired",
-                    Outcome::Failed => "bounced",
+                    Outcome::Failed => match settlement.cause {
+                        Cause::Refused => "bounced",
+                        Cause::Expired => "expired",
+                        Cause::Returned => "returned",
+                    },
                 };
                 let mut words = Text::<200>::from(settlement.reason);
                 if let Some(reply) = ledger.reply(number).filter(|_| settlement.reason.is_empty()) {

@@ -1,0 +1,190 @@
+//! The queue while no daemon runs.
+//!
+//! The machine that answers on the control socket is asked here without a socket, so that what is
+//! told is the same. Looking (`ls`, `show`, `export`) reads the image under a shared lock and
+//! writes nothing. Changing (`rm`, `hold`, `release`) is a recovery like a daemon's own start,
+//! under the lock that a daemon holds for life; what it answers is durable. Whatever else there is
+//! to ask needs a daemon.
+
+use super::control::{Trouble, read_answer};
+use super::exit::{Exit, Failure};
+use super::json::Object;
+use super::serve::unopened;
+use crate::base::buffer::Buffer;
+use crate::base::time::Now;
+use crate::config::Config;
+use crate::daemon::control::{Admin, Control};
+use crate::daemon::listing::{Depth, Listing, Step};
+use crate::daemon::world::Clock as _;
+use crate::os::clock::SystemClock;
+use crate::os::disk::{ImageError, ImageFile};
+use crate::os::image_reader::ImageReader;
+use crate::os::world::image_path;
+use crate::queue::disk::{Block, Disk, new_block};
+use crate::queue::inspect::inspect;
+use crate::queue::recovery::recover;
+use crate::queue::{Queue, Ticket};
+use crate::relay::forwarder::Forwarder;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+/// Asks the image of `config`'s spool. False: there is none, or the request needs a daemon.
+pub fn ask(
+    config: &Config,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+) -> Result<bool, Failure> {
+    let path = image_path(Path::new(&config.spool));
+    let now = SystemClock::new().now();
+    match request.split(' ').next().unwrap_or_default() {
+        "ls" | "show" | "export" => {
+            let mut disk = match ImageReader::open(&path) {
+                Err(ImageError::Missing(_)) => return Ok(false),
+                result => result.map_err(closed)?,
+            };
+            let found = inspect(&mut disk, now.instant, |_| {});
+            let mut queue = found.map_err(|error| unopened(&path, error))?.queue;
+            talk(config, &mut queue, &mut disk, now, request, each)?;
+        }
+        "rm" | "hold" | "release" => {
+            let mut disk = match ImageFile::open(&path) {
+                Err(ImageError::Missing(_)) => return Ok(false),
+                result => result.map_err(closed)?,
+            };
+            let recovered = recover(&mut disk, now.instant, 0, None);
+            let (mut queue, _) = recovered.map_err(|error| unopened(&path, error))?;
+            talk(config, &mut queue, &mut disk, now, request, each)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Why an image cannot be looked at.
+pub fn closed(error: ImageError) -> Failure {
+    let exit = match &error {
+        ImageError::Busy { .. } => Exit::TEMPORARY,
+        ImageError::Missing(_) => Exit::NO_INPUT,
+        ImageError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            Exit::PERMISSION
+        }
+        ImageError::Io { .. } | ImageError::Format { .. } => Exit::SYSTEM,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn talk<D: Disk>(
+    config: &Config,
+    queue: &mut Queue,
+    disk: &mut D,
+    now: Now,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+) -> Result<(), Failure> {
+    let mut control = Control::new();
+    control.open(now.instant);
+    for (place, byte) in control.input_mut().iter_mut().zip(request.bytes().chain([b'\n'])) {
+        *place = byte;
+    }
+    control.received(request.len() + 1);
+    let forwarder = Forwarder::new(config, 0);
+    let talk = Talk { config, queue, disk, now, forwarder, control };
+    read_answer(BufReader::new(talk), each).map_err(|trouble| match trouble {
+        Trouble::Io(error) => Failure::new(Exit::SOFTWARE, format!("no answer: {error}")),
+        Trouble::Told(failure) => failure,
+    })
+}
+
+/// The other end of the socket that is not there.
+struct Talk<'a, D> {
+    config: &'a Config,
+    queue: &'a mut Queue,
+    disk: &'a mut D,
+    now: Now,
+    forwarder: Forwarder,
+    control: Control,
+}
+
+impl<D: Disk> Read for Talk<'_, D> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.control.output().is_empty() {
+            let Talk { config, queue, disk, now, forwarder, control } = self;
+            let sessions = (0, config.sessions);
+            let (now, disk) = (*now, &mut **disk);
+            let is_volatile = false;
+            let mut admin = Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+            let has_moved = control.proceed(&mut admin);
+            if control.awaits_commit() {
+                // What a daemon does once a turn.
+                queue.commit(disk, now.instant, |_, _| {});
+            } else if !has_moved && control.output().is_empty() {
+                return Ok(0);
+            }
+        }
+        let output = self.control.output();
+        let count = output.len().min(into.len());
+        for (place, byte) in into.iter_mut().zip(output) {
+            *place = *byte;
+        }
+        self.control.sent(count, self.now.instant);
+        Ok(count)
+    }
+}
+
+/// Messages of a queue that was only looked at, one after the other, as `export` tells them.
+pub struct Teller<'a, D> {
+    config: &'a Config,
+    queue: &'a mut Queue,
+    disk: &'a mut D,
+    now: Now,
+    forwarder: Forwarder,
+    output: Buffer,
+    block: Box<Block>,
+}
+
+/// As much as a daemon's control connection has.
+const OUTPUT_BYTES: usize = 16 * 1024;
+
+impl<'a, D: Disk> Teller<'a, D> {
+    /// For `queue`, which lies on `disk`.
+    pub fn new(config: &'a Config, queue: &'a mut Queue, disk: &'a mut D, now: Now) -> Self {
+        let forwarder = Forwarder::new(config, 0);
+        let (output, block) = (Buffer::new(OUTPUT_BYTES), new_block());
+        Teller { config, queue, disk, now, forwarder, output, block }
+    }
+
+    /// The next message at or after a slot.
+    pub fn next(&self, from: u32) -> Option<crate::queue::waiting::Waiting> {
+        self.queue.next_waiting(from)
+    }
+
+    /// Gives `each` the lines of `export`. False: it cannot be read to its end.
+    pub fn tell(&mut self, ticket: Ticket, mut each: impl FnMut(&Object)) -> bool {
+        let mut listing = Listing::one(ticket, Depth::Whole);
+        let mut line = Vec::new();
+        loop {
+            let sessions = (0, 0);
+            let Teller { config, queue, disk, now, forwarder, output, block } = self;
+            let is_volatile = false;
+            let (disk, now) = (&mut **disk, *now);
+            let mut admin = Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+            let step = listing.step(output, block, &mut admin);
+            for byte in output.readable() {
+                if *byte != b'\n' {
+                    line.push(*byte);
+                    continue;
+                }
+                // What the listing writes is ASCII, and JSON.
+                let text = core::str::from_utf8(&line).unwrap_or_default();
+                super::json::parse(text).iter().for_each(&mut each);
+                line.clear();
+            }
+            output.clear();
+            match step {
+                Step::More => {}
+                Step::Over => return true,
+                Step::Damaged => return false,
+            }
+        }
+    }
+}

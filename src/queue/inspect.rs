@@ -1,0 +1,231 @@
+//! An image looked at, and left as it is: what a recovery would find, without a single write.
+//!
+//! The scan is recovery's own, so that nobody is told of a message that a recovery would not find,
+//! nor of damage where it would see none. Two things are taken that a recovery refuses: an image
+//! whose superblocks are both spoiled while its identity is whole (then it is as large as its
+//! file), and one that was cut short (then it ends where the file does).
+//!
+//! The queue that comes of it is *broken* from the start, so it can be read from and never be
+//! written to. Time in it stands still. Nothing here syncs: what a killed process has written and
+//! no sync has followed counts as written, since whoever asks wants to know what the file says now.
+//! Nobody else may be writing to the image meanwhile; the caller holds the lock.
+
+use super::block::{Foreign::NotAnImage, Superblock};
+use super::disk::Disk;
+use super::fault::{Check, Fault, Subject};
+use super::image::{Queue, Ticket};
+use super::layout::{self, GROUP_SLOTS};
+use super::recovery::{Found, RecoverError, Roots, Scan};
+use crate::base::time::Instant;
+
+/// What is there.
+pub struct Inspection {
+    /// To be read with `Reader` and `Message`, and asked for what waits; never written.
+    pub queue: Queue,
+    /// The numbers. The epoch is the highest that was found, not a new one.
+    pub found: Found,
+    /// Slots that were looked at.
+    pub slots: u32,
+    /// Groups whose state is lost, in order.
+    blind: Vec<u32>,
+}
+
+impl Inspection {
+    /// True if what was delivered of `ticket`, and whether it is dead, is not known any more.
+    pub fn is_blind(&self, ticket: Ticket) -> bool {
+        self.blind.binary_search(&(ticket.slot / GROUP_SLOTS)).is_ok()
+    }
+
+    /// How many slots from `first` on are not free: a message or damage stands on them.
+    pub(super) fn used_from(&self, first: u32) -> u32 {
+        let slots = (first..self.slots).filter(|slot| !self.queue.is_free(*slot));
+        u32::try_from(slots.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Looks at all of `disk`; `faults` is told of everything that is not whole.
+pub fn inspect(
+    disk: &mut impl Disk,
+    now: Instant,
+    mut faults: impl FnMut(Fault),
+) -> Result<Inspection, RecoverError> {
+    let roots = Roots::read(disk, &mut faults)?;
+    let is_stump = disk.blocks() <= layout::IDENTITY;
+    let failure = if is_stump { RecoverError::Foreign(NotAnImage) } else { roots.failure };
+    let seal = roots.seal.ok_or(failure)?;
+    let there = layout::slots_in(disk.blocks());
+    let said = roots.newest.map_or(there, |(Superblock { slots, .. }, _)| slots);
+    let slots = said.min(there);
+    if slots == 0 {
+        return Err(RecoverError::Short { wanted: layout::blocks_for(said), found: disk.blocks() });
+    }
+    if said > there {
+        faults(Fault { block: disk.blocks(), subject: Subject::Image, check: Check::CutShort });
+    }
+    let mut blind = Vec::new();
+    let mut each = |fault: Fault| {
+        if let (Subject::StatePage { group }, Check::BothLost) = (fault.subject, fault.check) {
+            blind.push(group);
+        }
+        faults(fault);
+    };
+    let scan = Scan::new(&roots, Queue::new(seal, slots, 0, now, 0), &mut each);
+    let Scan { mut queue, found, run, .. } = scan.all(disk, None);
+    queue.run_base = run;
+    queue.broken = true;
+    Ok(Inspection { queue, found, slots, blind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::block;
+    use crate::queue::disk::{Block, DiskError, new_block};
+    use crate::queue::draft::{Origin, Summary};
+    use crate::queue::envelope::Record;
+    use crate::queue::reader::Reader;
+    use crate::queue::recovery::{format, recover};
+
+    /// Blocks in memory; `is_sealed`: nobody may write any more.
+    struct Memory(Vec<Block>, bool);
+
+    impl Disk for Memory {
+        fn blocks(&self) -> u32 {
+            self.0.len() as u32
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
+            Ok(())
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read(number, into)
+        }
+        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+            assert!(!self.1, "block {number} is written");
+            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            assert!(!self.1, "a sync");
+            Ok(())
+        }
+    }
+
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// An image with messages of these lengths, all acknowledged.
+    fn image(blocks: usize, lengths: &[usize]) -> (Memory, Vec<Ticket>) {
+        let mut disk = Memory(vec![[0; 4096]; blocks], false);
+        format(&mut disk, [9; 24], 0).unwrap();
+        let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
+        let mut tickets = Vec::new();
+        let mut buffer = new_block();
+        for length in lengths {
+            let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+            for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
+                queue.record(&mut disk, &mut draft, &mut buffer, &record).unwrap();
+            }
+            queue.append(&mut disk, &mut draft, &mut buffer, &vec![b'x'; *length]).unwrap();
+            let summary = Summary::default();
+            tickets.push(queue.finish(&mut disk, draft, &mut buffer, 7, summary, NOW).unwrap());
+            queue.commit(&mut disk, NOW, |_, receipt| assert!(receipt.is_ok()));
+        }
+        disk.1 = true;
+        (disk, tickets)
+    }
+
+    fn look(disk: &mut Memory) -> (Inspection, Vec<Fault>) {
+        let mut faults = Vec::new();
+        let inspection = inspect(disk, NOW, |fault| faults.push(fault)).unwrap();
+        (inspection, faults)
+    }
+
+    fn is_readable(inspection: &Inspection, disk: &mut Memory, ticket: Ticket) -> bool {
+        let mut buffer = new_block();
+        let Ok(mut reader) = Reader::open(&inspection.queue, disk, ticket, &mut buffer) else {
+            return false;
+        };
+        while let Ok(Some(_)) = reader.next(&inspection.queue, disk, &mut buffer) {}
+        reader.next(&inspection.queue, disk, &mut buffer) == Ok(None)
+    }
+
+    #[test]
+    fn it_finds_what_recovery_finds_and_writes_nothing() {
+        let (mut disk, tickets) = image(400, &[0, 4000, 100_000]);
+        let before = disk.0.clone();
+        let (mut inspection, faults) = look(&mut disk);
+        assert_eq!((inspection.found.messages, inspection.found.damaged, faults.len()), (3, 0, 0));
+        assert!(tickets.iter().all(|ticket| is_readable(&inspection, &mut disk, *ticket)));
+        assert!(inspection.queue.begin(&mut disk, Origin::Report, None).is_err());
+        inspection.queue.remove(tickets[0], NOW);
+        inspection.queue.commit(&mut disk, NOW, |_, _| panic!("a verdict"));
+        assert!(disk.0 == before);
+        assert_eq!(inspection.used_from(tickets[2].slot + 1), 0);
+        assert_eq!(inspection.used_from(tickets[2].slot), 1);
+        disk.1 = false;
+        let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+        assert_eq!((found.messages, queue.messages()), (3, 3));
+    }
+
+    #[test]
+    fn damage_is_named_by_block_and_check() {
+        let (whole, tickets) = image(64, &[20_000, 10]);
+        let parts = 20_000 / layout::PAYLOAD_BYTES as u32 + 1;
+        let (ticket, header) = (tickets[0], tickets[0].slot);
+        for back in 0..parts {
+            let mut disk = Memory(whole.0.clone(), true);
+            let block = layout::block_of(header - back);
+            disk.0[block as usize][300] ^= 1;
+            let (inspection, faults) = look(&mut disk);
+            assert_eq!((inspection.found.messages, inspection.found.damaged), (1, 1));
+            let part = if back == 0 { 0 } else { parts - back };
+            let subject = Subject::Message { ticket, part };
+            assert_eq!(faults, [Fault { block, subject, check: Check::Seal }]);
+            assert!(!is_readable(&inspection, &mut disk, ticket));
+            assert!(is_readable(&inspection, &mut disk, tickets[1]));
+        }
+        // Two parts of the message, exchanged: the seals know their places.
+        let mut disk = Memory(whole.0.clone(), true);
+        disk.0.swap(layout::block_of(header - 1) as usize, layout::block_of(header - 2) as usize);
+        assert_eq!(look(&mut disk).1[0].check, Check::Seal);
+    }
+
+    #[test]
+    fn roots_and_states_that_are_lost() {
+        let (whole, tickets) = image(64, &[20_000, 10]);
+        let with = |blocks: &[u32]| {
+            let mut disk = Memory(whole.0.clone(), true);
+            for block in blocks {
+                disk.0[*block as usize][20] ^= 1;
+            }
+            disk
+        };
+        for blocks in [&[0][..], &[1], &[2], &[0, 1], &[0, 2], &[1, 2]] {
+            let mut disk = with(blocks);
+            let (inspection, faults) = look(&mut disk);
+            assert_eq!(inspection.found.messages, 2, "{blocks:?}");
+            assert_eq!(faults.len(), blocks.len(), "{blocks:?}");
+            assert!(tickets.iter().all(|ticket| is_readable(&inspection, &mut disk, *ticket)));
+        }
+        let gone = inspect(&mut with(&[0, 1, 2]), NOW, |_| {}).err();
+        assert_eq!(gone, Some(RecoverError::Foreign(block::Foreign::NotAnImage)));
+        let (inspection, faults) = look(&mut with(&[3, 4]));
+        assert_eq!((inspection.found.messages, inspection.found.blind_groups), (2, 1));
+        assert!(inspection.is_blind(tickets[0]));
+        assert!(inspection.queue.waiting(tickets[0]).unwrap().held);
+        let checks: Vec<Check> = faults.iter().map(|fault| fault.check).collect();
+        assert_eq!(checks, [Check::Seal, Check::Seal, Check::BothLost]);
+        assert!(!look(&mut with(&[3])).0.is_blind(tickets[0]));
+    }
+
+    #[test]
+    fn an_image_cut_short_still_shows_what_is_left() {
+        let (mut disk, _) = image(64, &[10, 100_000]);
+        disk.0.truncate(20);
+        let (inspection, faults) = look(&mut disk);
+        assert_eq!(faults[0].check, Check::CutShort);
+        assert_eq!(inspection.slots, 15);
+        disk.0.truncate(5);
+        assert!(matches!(inspect(&mut disk, NOW, |_| {}), Err(RecoverError::Short { .. })));
+    }
+}
