@@ -89,6 +89,8 @@ pub struct Import {
     block: Box<Block>,
     input: Buffer,
     rejected: [Option<DropName>; REJECTED_MAX],
+    /// A file may lie behind the place where this walk through the directory is: one more is due.
+    again: bool,
 }
 
 impl Import {
@@ -100,13 +102,15 @@ impl Import {
             block: new_block(),
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
+            again: false,
         }
     }
 
     /// The directory has changed, or someone asks for another look.
     pub fn look(&mut self) {
-        if let State::Rest { .. } = self.state {
-            self.state = State::Look;
+        match self.state {
+            State::Rest { .. } => self.state = State::Look,
+            _ => self.again = true,
         }
     }
 
@@ -173,7 +177,12 @@ impl Import {
     }
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
-        let Some((name, uid)) = context.disk.next_drop() else { return };
+        let Some((name, uid)) = context.disk.next_drop() else {
+            if core::mem::take(&mut self.again) {
+                self.state = State::Look;
+            }
+            return;
+        };
         self.state = State::Look;
         if self.rejected.contains(&Some(name)) {
             return;
@@ -194,8 +203,14 @@ impl Import {
                     is_open_ended: false,
                 });
             }
-            Err(_) => self.state = State::Rest { until: Some(context.now.instant + RETRY) },
+            Err(_) => self.rest(context.now.instant),
         }
+    }
+
+    /// Nothing more now; what could not be taken is looked for again.
+    fn rest(&mut self, now: Instant) {
+        self.again = true;
+        self.state = State::Rest { until: Some(now + RETRY) };
     }
 
     fn read_on<W: Disk + DropDirectory>(
@@ -229,7 +244,7 @@ impl Import {
 
     fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
         match fault {
-            Fault::Later => self.state = State::Rest { until: Some(now + RETRY) },
+            Fault::Later => self.rest(now),
             Fault::Bad(why) => {
                 let text = core::str::from_utf8(&name.0).unwrap_or("?");
                 log::error!("drop file {text}: {why}; left where it is");
@@ -284,14 +299,14 @@ impl Import {
         let State::AwaitCommit { name } = self.state else { return };
         match verdict {
             Ok(receipt) => self.remove(name, receipt.ticket(), queue, drops, now),
-            Err(NotDurable) => self.state = State::Rest { until: Some(now.instant + RETRY) },
+            Err(NotDurable) => self.rest(now.instant),
         }
     }
 
     /// The queue is broken: an open draft is no more (I11).
     pub fn queue_broke(&mut self, now: Instant) {
         if let State::Read(_) = self.state {
-            self.state = State::Rest { until: Some(now + RETRY) };
+            self.rest(now);
         }
     }
 
