@@ -228,7 +228,7 @@ impl Forwarder {
     /// read, and what that means is settled.
     fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> Option<u32> {
         match self.read_route(ticket, context) {
-            Ok(needs) => Some(needs),
+            Ok((needs, _)) => Some(needs),
             Err(error) => {
                 self.hold_unread(context.queue, ticket, error, context.now.instant);
                 None
@@ -236,25 +236,29 @@ impl Forwarder {
         }
     }
 
+    /// The lanes, and the unfinished recipients whose mail is to stay.
     fn read_route<W: Disk>(
         &mut self,
         ticket: Ticket,
         context: &mut Context<'_, W>,
-    ) -> Result<u32, ReadError> {
+    ) -> Result<(u32, u128), ReadError> {
         let Context { config, queue, world, .. } = context;
         let mut message = Message::open(queue, *world, ticket, &mut self.reading)?;
         let mut needs = 0;
+        let mut held = 0;
         let mut number = 0u32;
         loop {
             match message.record(queue, *world, &mut self.reading)? {
-                None => return Ok(if needs == 0 { HOLD } else { needs }),
+                None => return Ok((if needs == 0 { HOLD } else { needs }, held)),
                 Some(Record::Recipient(text)) => {
                     let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
                     let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
                     if !queue.is_done(ticket, bit) {
                         let via = route::via(config, recipient);
                         let found = |lane: &&Lane| route::leads_to(config, via, &lane.destination);
-                        needs |= self.lanes.iter().find(found).map_or(HOLD, Lane::bit);
+                        let lane = self.lanes.iter().find(found).map_or(HOLD, Lane::bit);
+                        needs |= lane;
+                        held |= if lane == HOLD { bit } else { 0 };
                     }
                     number += 1;
                 }
@@ -336,13 +340,23 @@ impl Forwarder {
         self.reported.last().is_some_and(Option::is_some)
     }
 
-    /// The time of `ticket` is up: everyone who has not got it gets no more tries.
+    /// The time of `ticket` is up: everyone who has not got it gets no more tries, but for those
+    /// whose mail is to stay.
     fn expire<W: Disk + Mailbox>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) {
         let Some(waiting) = context.queue.waiting(ticket) else { return };
+        let (needs, held) = match self.read_route(ticket, context) {
+            Ok(route) => route,
+            Err(error) => {
+                return self.hold_unread(context.queue, ticket, error, context.now.instant);
+            }
+        };
+        if needs == HOLD {
+            return context.queue.plan(ticket, HOLD, 0, NEVER);
+        }
         let mut ledger = Ledger::default();
-        ledger.mine = all_recipients(waiting.recipients) & !waiting.done;
+        ledger.mine = all_recipients(waiting.recipients) & !waiting.done & !held;
         ledger.all_expired();
-        let lane = self.lanes.iter().find(|lane| waiting.needs & lane.bit() != 0);
+        let lane = self.lanes.iter().find(|lane| needs & lane.bit() != 0);
         let words = lane.map_or(Text::new(), |lane| lane.last_error);
         let relay = lane.map_or("none", |lane| lane.destination.name());
         let relay = Text::<128>::from(relay);
