@@ -216,7 +216,12 @@ impl Run {
         let daemon = self.daemon.as_mut().unwrap();
         let turned = catch_unwind(AssertUnwindSafe(|| daemon.turn(world, &events)));
         match turned {
-            Ok(deadline) => deadline,
+            Ok(deadline) => {
+                if !daemon.queue().is_broken() {
+                    world.shadow.recovered();
+                }
+                deadline
+            }
             Err(payload) => {
                 self.fall(payload);
                 Some(Instant::from_millis(0))
