@@ -644,7 +644,8 @@ impl Daemon {
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
-        if self.is_busy {
+        // What was finished after the turn's commit is for the next one, which is due at once.
+        if self.is_busy || self.queue.batch_len() > 0 {
             return Some(now);
         }
         let sessions = self.sessions.iter();
