@@ -220,6 +220,9 @@ impl Run {
                 if !daemon.queue().is_broken() {
                     world.shadow.recovered();
                 }
+                let now = Instant::from_millis(world.now - world.boot);
+                let waits = daemon.queue().batch_len() > 0 && deadline.is_none_or(|at| at > now);
+                assert!(!waits, "a message waits for a commit that nobody will make");
                 deadline
             }
             Err(payload) => {
@@ -296,7 +299,7 @@ impl Run {
         let style = if self.plan.kinds.hostile { draw_style(world) } else { Style::Pipelined };
         let style =
             if !self.plan.kinds.hostile && world.rng.permille(500) { Style::Polite } else { style };
-        let count = if style == Style::Blast { 1 } else { world.rng.range(1, 3) };
+        let count = world.rng.range(1, 3);
         let letters = (0..count).map(|_| Letter::draw(world, from, taste)).collect();
         let actor = world.new_actor();
         let conn = world.knock(actor, listener, peer);
