@@ -56,6 +56,8 @@ pub struct Client {
     sender_ok: bool,
     data_ok: bool,
     watch: u32,
+    /// In the last reply.
+    queue_id: Option<String>,
 }
 
 impl Client {
@@ -74,6 +76,7 @@ impl Client {
             sender_ok: false,
             data_ok: false,
             watch: 0,
+            queue_id: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl Client {
             let line = String::from_utf8(line).expect("a reply is ASCII");
             let code = line[..3].parse().unwrap_or_else(|_| panic!("no reply: {line:?}"));
             if line.as_bytes()[3] == b' ' {
+                self.queue_id = line.split("queued as ").nth(1).map(|id| id.trim().to_owned());
                 return Some(code);
             }
         }
@@ -201,6 +205,9 @@ impl Client {
         }
         assert!(!letter.is_bare || code != 250, "mail {}: a bare LF was taken", letter.id);
         world.shadow.answered(letter.id, code);
+        if let Some(name) = self.queue_id.take() {
+            world.shadow.queue_ids.insert(letter.id, name);
+        }
         if code == 421 {
             return true;
         }

@@ -58,8 +58,6 @@ pub struct Net {
     tokens: BTreeMap<u16, ConnId>,
     pub backlog: [VecDeque<ConnId>; 3],
     next: ConnId,
-    /// For the daemon's side: who listens at an address. Its answer is an actor.
-    pub is_exhausted: bool,
 }
 
 impl World {
@@ -189,6 +187,11 @@ impl World {
                 && conn.last_arrival + since < self.now
                 && conn.outbound.is_empty()
         })
+    }
+
+    /// True while nobody has accepted it.
+    pub fn is_outside(&self, id: ConnId) -> bool {
+        self.net.backlog.iter().flatten().any(|waiting| *waiting == id)
     }
 
     fn ready(&mut self, id: ConnId, readable: bool, writable: bool, closed: bool) {

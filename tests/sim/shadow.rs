@@ -96,6 +96,8 @@ pub struct Shadow {
     pub aged: u64,
     pub expire: u64,
     pub counts: Counts,
+    /// By what name the queue knows a mail.
+    pub queue_ids: BTreeMap<u32, String>,
     broken_since: Option<u64>,
 }
 
