@@ -312,7 +312,10 @@ impl Forwarder {
         let expires = waiting.arrival + context.config.expire.as_secs();
         let is_for_ever = waiting.needs == HOLD;
         if run >= expires && !is_for_ever {
-            if !self.is_under_way(ticket) {
+            if self.is_under_way(ticket) {
+                // Its attempt may end without a word of its next try.
+                self.scan_next = self.scan_next.min(run + UNREAD_WAIT.as_secs());
+            } else {
                 self.expire(ticket, context);
             }
             return true;

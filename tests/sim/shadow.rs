@@ -416,7 +416,7 @@ impl Shadow {
                 assert!(!is_queued || is_held, "still queued: {}", what());
                 assert!(recipient.outcomes == recipient.delivered + recipient.bounced);
                 assert!(
-                    recipient.outcomes == 0 || recipient.place != Place::Discard,
+                    recipient.delivered == 0 || recipient.place != Place::Discard,
                     "discarded and yet delivered: {}",
                     what()
                 );

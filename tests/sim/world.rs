@@ -34,6 +34,7 @@ pub enum Happening {
     Fin(ConnId),
     Reset(ConnId),
     Take(ConnId),
+    Ready(ConnId),
     Connected(ConnId),
     Refused(ConnId),
     Closed(ConnId),
