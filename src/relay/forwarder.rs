@@ -562,8 +562,7 @@ impl Forwarder {
             return self.lane_failed(slot, why, config, now);
         };
         sender.tried += 1;
-        sender.state = State::AwaitConnection;
-        sender.connect_deadline = Some(now + config.connect_timeout);
+        sender.connecting(now + config.connect_timeout);
         if let Some(request) = self.requests.get_mut(slot) {
             *request = Some(Request::Connect(SocketAddr::new(address, port)));
         }

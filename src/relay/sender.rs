@@ -114,13 +114,20 @@ impl Sender {
         self.is_leaving = false;
     }
 
-    /// The connection stands.
-    pub fn connected(&mut self, config: &Config, now: Instant) {
-        self.state = State::Talking;
-        self.connect_deadline = None;
+    /// A connection is being made; what the last one left is gone.
+    pub fn connecting(&mut self, deadline: Instant) {
+        self.state = State::AwaitConnection;
+        self.connect_deadline = Some(deadline);
+        self.idle_since = None;
         self.input.clear();
         self.output.clear();
         self.is_closed = false;
+    }
+
+    /// The connection stands; the greeting may have come with it.
+    pub fn connected(&mut self, config: &Config, now: Instant) {
+        self.state = State::Talking;
+        self.connect_deadline = None;
         self.client = Client::new();
         self.client.start(&terms(config), now);
     }
