@@ -684,11 +684,14 @@ impl Forwarder {
         context: &mut Context<'_, W>,
     ) {
         let now = context.now.instant;
+        let was_kept = self.senders.get(slot).is_some_and(Sender::is_kept);
         if let Some((ledger, ticket)) = under_way {
             self.over(slot, ticket, &ledger, why, context);
         }
         self.close(slot);
         match stage {
+            // It served, and had nothing to do: to close then is no failure.
+            Stage::BeforeMail if was_kept => self.release(slot),
             // Nothing was begun: the next address, if there is one, may do better.
             Stage::BeforeMail => self.try_next_address(slot, why, context.config, now),
             // The peer may have the mail or not: nobody else is asked now.

@@ -147,6 +147,11 @@ impl Sender {
         talks && self.attempt.is_none() && !self.is_leaving
     }
 
+    /// True while the connection is kept without a mail to send.
+    pub fn is_kept(&self) -> bool {
+        self.idle_since.is_some() && self.attempt.is_none()
+    }
+
     /// Takes leave of the next hop.
     pub fn quit(&mut self, now: Instant) {
         if self.state == State::Talking && !self.is_leaving {
