@@ -23,6 +23,7 @@ fn number(name: &str) -> Option<u64> {
 fn plan(seed: u64) -> Plan {
     let mut rng = Rng::new(seed ^ 0x5eed);
     let kinds = match seed % 8 {
+        0 if seed % 16 == 8 => Kinds { admin: true, ..Kinds::default() },
         0 => Kinds::default(),
         1 => Kinds { hostile: true, ..Kinds::default() },
         2 => Kinds { servers: true, ..Kinds::default() },
@@ -39,7 +40,7 @@ fn plan(seed: u64) -> Plan {
             clock: true,
             cuts: true,
             hostile: true,
-            admin: false,
+            admin: true,
         },
     };
     let (retry, retry_max) = rng.pick(&[
@@ -57,6 +58,7 @@ fn plan(seed: u64) -> Plan {
         blocks: rng.pick(&[64, 100, 173]),
         hours,
         gap,
+        cut_gap: hours * 3_600_000 / rng.range(3, 40),
         settings,
         retry_max: retry_max * 60_000,
     }
@@ -81,6 +83,32 @@ fn seeds() {
         (None, count) => sweep(from..from + count.unwrap_or(40)),
     };
     println!("{counts:?}");
+}
+
+/// An office of a few people, its relay not always well, its power not always there.
+#[test]
+fn a_year_of_a_small_office() {
+    let kinds = Kinds { servers: true, net: true, cuts: true, clock: true, ..Kinds::default() };
+    let day = 24 * 3_600_000;
+    let plan = Plan {
+        kinds,
+        taste: Taste { recipients_max: 3, bytes_max: 30_000, odd: false },
+        blocks: 173,
+        hours: 365 * 24,
+        // Two mails a client.
+        gap: day / 20,
+        cut_gap: 10 * day,
+        settings: String::new(),
+        retry_max: 4 * 3_600_000,
+    };
+    let seed = number("SEED").unwrap_or(1);
+    match check(seed, &plan) {
+        Ok((counts, _)) => {
+            println!("{counts:?}");
+            assert!(counts.taken > 10_000);
+        }
+        Err(why) => panic!("\n{why}\n"),
+    }
 }
 
 #[test]

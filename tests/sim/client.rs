@@ -49,11 +49,15 @@ pub struct Client {
     said: u64,
     /// What was said last is not all out.
     is_cut: bool,
+    /// Its commands and the replies are out of step.
+    is_lost: bool,
     /// Which recipients of the first letter are in.
     accepted: Vec<bool>,
     sender_ok: bool,
     data_ok: bool,
     watch: u32,
+    /// In the last reply.
+    queue_id: Option<String>,
 }
 
 impl Client {
@@ -67,10 +71,12 @@ impl Client {
             inbox: Vec::new(),
             said: 0,
             is_cut: false,
+            is_lost: false,
             accepted: Vec::new(),
             sender_ok: false,
             data_ok: false,
             watch: 0,
+            queue_id: None,
         }
     }
 
@@ -113,6 +119,7 @@ impl Client {
             let line = String::from_utf8(line).expect("a reply is ASCII");
             let code = line[..3].parse().unwrap_or_else(|_| panic!("no reply: {line:?}"));
             if line.as_bytes()[3] == b' ' {
+                self.queue_id = line.split("queued as ").nth(1).map(|id| id.trim().to_owned());
                 return Some(code);
             }
         }
@@ -142,6 +149,9 @@ impl Client {
     }
 
     fn answered(&mut self, code: u16, world: &mut World) -> bool {
+        if self.is_lost {
+            return true;
+        }
         let Some(expect) = self.expects.pop_front() else {
             let may_be = code == 421 || self.style == Style::Blast;
             assert!(may_be, "#{}: {code} that nobody asked for", self.conn);
@@ -190,13 +200,19 @@ impl Client {
         if self.style == Style::Blast && !self.data_ok {
             // What followed was taken for commands.
             world.shadow.mail(letter.id).status = Status::Open;
+            self.is_lost = true;
             return true;
         }
         assert!(!letter.is_bare || code != 250, "mail {}: a bare LF was taken", letter.id);
         world.shadow.answered(letter.id, code);
+        if let Some(name) = self.queue_id.take() {
+            world.shadow.queue_ids.insert(letter.id, name);
+        }
         if code == 421 {
             return true;
         }
+        self.data_ok = false;
+        self.accepted.clear();
         let is_on_its_way = !self.expects.is_empty();
         is_on_its_way || self.next_letter(world)
     }
@@ -326,14 +342,19 @@ impl Client {
     pub fn blast(&mut self, world: &mut World) {
         let mut all = b"EHLO sim.example\r\n".to_vec();
         self.expects.push_back(Expect::Hello);
-        all.extend(self.envelope(world));
-        all.extend(self.letters[0].wire());
-        self.expects.push_back(Expect::Verdict);
+        for _ in 0..self.letters.len() {
+            all.extend(self.envelope(world));
+            all.extend(self.letters[0].wire());
+            self.expects.push_back(Expect::Verdict);
+            world.shadow.mail(self.letters[0].id).status = Status::Sent;
+            self.letters.rotate_left(1);
+        }
         self.expects.push_back(Expect::Bye);
         all.extend_from_slice(b"QUIT\r\n");
-        world.shadow.mail(self.letters[0].id).status = Status::Sent;
         self.say(world, &all);
-        world.hang_up(self.conn, true);
+        if world.rng.permille(500) {
+            world.hang_up(self.conn, true);
+        }
     }
 
     fn rude(&mut self, world: &mut World) -> bool {

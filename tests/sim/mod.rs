@@ -3,8 +3,10 @@
 //! - `world` time, the agenda, the daemon's traits · `weather` how bad it is · `rng` chance
 //! - `disk` writes that are not synced · `net` sockets · `mailbox` Maildirs and the drop directory
 //! - `letter` mails · `client` who hands them in · `server` next hops
+//! - `admin` the control socket
 //! - `shadow` what must be true · `run` one seed from its beginning to its judgement
 
+pub mod admin;
 pub mod client;
 pub mod disk;
 pub mod letter;

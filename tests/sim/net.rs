@@ -33,6 +33,7 @@ pub struct Conn {
     read: u64,
     written: u64,
     last_arrival: u64,
+    accepted: u64,
     /// Sent by the daemon, not taken by the actor.
     outbound: VecDeque<u8>,
     window: usize,
@@ -58,8 +59,6 @@ pub struct Net {
     tokens: BTreeMap<u16, ConnId>,
     pub backlog: [VecDeque<ConnId>; 3],
     next: ConnId,
-    /// For the daemon's side: who listens at an address. Its answer is an actor.
-    pub is_exhausted: bool,
 }
 
 impl World {
@@ -85,6 +84,7 @@ impl World {
             read: 0,
             written: 0,
             last_arrival: 0,
+            accepted: 0,
             outbound: VecDeque::new(),
             window: window as usize,
             is_taking: false,
@@ -186,9 +186,14 @@ impl World {
                 && conn.link == Link::Up
                 && !conn.is_fin
                 && !conn.is_daemon_gone
-                && conn.last_arrival + since < self.now
+                && conn.last_arrival.max(conn.accepted) + since < self.now
                 && conn.outbound.is_empty()
         })
+    }
+
+    /// True while nobody has accepted it.
+    pub fn is_outside(&self, id: ConnId) -> bool {
+        self.net.backlog.iter().flatten().any(|waiting| *waiting == id)
     }
 
     fn ready(&mut self, id: ConnId, readable: bool, writable: bool, closed: bool) {
@@ -219,6 +224,13 @@ impl World {
                     conn.inbound.extend(bytes);
                     self.ready(id, true, false, false);
                 }
+                None
+            }
+            Happening::Ready(id) => {
+                let conn = self.net.conns.get(&id)?;
+                let can_read = !conn.inbound.is_empty();
+                let can_write = conn.outbound.len() < conn.window;
+                self.ready(id, can_read, can_write, false);
                 None
             }
             Happening::Fin(id) => {
@@ -365,6 +377,7 @@ impl mote::daemon::world::Net for World {
         self.net.tokens.insert(token.0, id);
         let conn = self.net.conns.get_mut(&id).unwrap();
         conn.token = Some(token.0);
+        conn.accepted = self.now;
         note(|| format!("{:>10} net: #{id} accepted as {}, {}", self.now, token.0, conn.peer));
         Accepted::Peer(conn.peer)
     }
@@ -433,7 +446,7 @@ impl mote::daemon::world::Net for World {
         });
         self.mix(count as u64);
         if has_more {
-            self.ready(id, true, false, false);
+            self.plan(u64::from(is_short), Happening::Ready(id));
         }
         self.countdown(id, count);
         Transfer::Bytes(count)
@@ -476,7 +489,7 @@ impl mote::daemon::world::Net for World {
                 self.plan(latency, Happening::Take(id));
             }
             if ready_again {
-                self.ready(id, false, true, false);
+                self.plan(1, Happening::Ready(id));
             }
         }
         note(|| {

@@ -31,6 +31,8 @@ pub struct Plan {
     /// How long mail is handed in, and how long between two clients on average.
     pub hours: u64,
     pub gap: u64,
+    /// Between two power cuts, on average.
+    pub cut_gap: u64,
     pub settings: String,
     /// Longest wait of a mail for its next try, milliseconds.
     pub retry_max: u64,
@@ -114,7 +116,10 @@ impl Run {
             self.world.plan(10 * MINUTE, Happening::Clock);
         }
         if self.plan.kinds.cuts {
-            self.world.plan(20 * MINUTE, Happening::Fuse);
+            self.world.plan(self.plan.cut_gap, Happening::Fuse);
+        }
+        if self.plan.kinds.admin {
+            self.world.plan(5 * MINUTE, Happening::Admin);
         }
         let end = self.world.now + self.plan.hours * HOUR;
         self.go(end);
@@ -216,7 +221,15 @@ impl Run {
         let daemon = self.daemon.as_mut().unwrap();
         let turned = catch_unwind(AssertUnwindSafe(|| daemon.turn(world, &events)));
         match turned {
-            Ok(deadline) => deadline,
+            Ok(deadline) => {
+                if !daemon.queue().is_broken() {
+                    world.shadow.recovered();
+                }
+                let now = Instant::from_millis(world.now - world.boot);
+                let waits = daemon.queue().batch_len() > 0 && deadline.is_none_or(|at| at > now);
+                assert!(!waits, "a message waits for a commit that nobody will make");
+                deadline
+            }
             Err(payload) => {
                 self.fall(payload);
                 Some(Instant::from_millis(0))
@@ -248,10 +261,14 @@ impl Run {
                 Happening::Fuse => {
                     let fuse = world.ops + world.rng.range(1, 600);
                     world.fuse = Some(fuse);
-                    let span = world.rng.range(MINUTE, 90 * MINUTE);
+                    let span = world.rng.range(1, 2 * self.plan.cut_gap);
                     world.plan(span, Happening::Fuse);
                 }
-                Happening::Admin => {}
+                Happening::Admin => {
+                    world.draw_request();
+                    let span = world.rng.range(1, 20 * MINUTE);
+                    world.plan(span, Happening::Admin);
+                }
                 other => world.happens(other),
             }
         }
@@ -291,7 +308,7 @@ impl Run {
         let style = if self.plan.kinds.hostile { draw_style(world) } else { Style::Pipelined };
         let style =
             if !self.plan.kinds.hostile && world.rng.permille(500) { Style::Polite } else { style };
-        let count = if style == Style::Blast { 1 } else { world.rng.range(1, 3) };
+        let count = world.rng.range(1, 3);
         let letters = (0..count).map(|_| Letter::draw(world, from, taste)).collect();
         let actor = world.new_actor();
         let conn = world.knock(actor, listener, peer);
@@ -314,14 +331,20 @@ impl Run {
         world.kinds = Kinds::default();
         world.fuse = None;
         world.agenda.retain(|_, what| {
-            let is_trouble =
-                matches!(what, Happening::Weather | Happening::Clock | Happening::Fuse);
+            let is_trouble = matches!(
+                what,
+                Happening::Weather | Happening::Clock | Happening::Fuse | Happening::Admin
+            );
             !is_trouble
         });
         for server in world.servers.values_mut() {
             server.heal();
         }
         note(|| format!("{:>10} everything is well from now on", world.now));
+        if self.plan.kinds.admin || self.plan.kinds.medium {
+            // What damage or an administrator had held.
+            self.world.administer("release all", false);
+        }
         let retry = self.plan.retry_max;
         let until = self.world.now + 3 * HOUR + 3 * retry;
         while self.world.now < until && !(self.is_done() && self.world.clients.is_empty()) {

@@ -96,7 +96,9 @@ pub struct Shadow {
     pub aged: u64,
     pub expire: u64,
     pub counts: Counts,
-    pub healed_at: Option<u64>,
+    /// By what name the queue knows a mail.
+    pub queue_ids: BTreeMap<u32, String>,
+    broken_since: Option<u64>,
 }
 
 /// For the closing line of a sweep.
@@ -284,7 +286,15 @@ impl Shadow {
         self.recent.retain(|(at, _)| *at >= turn);
     }
 
-    pub fn sync_failed(&mut self) {}
+    /// Refused and perhaps on the disk all the same, until a recovery has seen to it.
+    pub fn sync_failed(&mut self) {
+        self.broken_since.get_or_insert(self.now);
+        self.aged += 61_000;
+    }
+
+    pub fn recovered(&mut self) {
+        self.broken_since = None;
+    }
 
     pub fn power_off(&mut self) {
         let now = self.now;
@@ -302,7 +312,8 @@ impl Shadow {
                 let is_fresh = recipient.refused.is_some_and(|at| now < at + 600_000);
                 recipient.excused += u32::from(is_fresh || is_old);
             }
-            if mail.status == Status::Refused && now < mail.answered + 150_000 {
+            let is_open = self.broken_since.is_some_and(|since| mail.answered >= since);
+            if mail.status == Status::Refused && (is_open || now < mail.answered + 150_000) {
                 mail.status = Status::Doubtful;
             }
         }
@@ -405,7 +416,7 @@ impl Shadow {
                 assert!(!is_queued || is_held, "still queued: {}", what());
                 assert!(recipient.outcomes == recipient.delivered + recipient.bounced);
                 assert!(
-                    recipient.outcomes == 0 || recipient.place != Place::Discard,
+                    recipient.delivered == 0 || recipient.place != Place::Discard,
                     "discarded and yet delivered: {}",
                     what()
                 );

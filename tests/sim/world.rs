@@ -34,6 +34,7 @@ pub enum Happening {
     Fin(ConnId),
     Reset(ConnId),
     Take(ConnId),
+    Ready(ConnId),
     Connected(ConnId),
     Refused(ConnId),
     Closed(ConnId),
@@ -118,6 +119,7 @@ pub struct World {
     pub names: BTreeMap<String, Vec<core::net::IpAddr>>,
     pub clients: BTreeMap<u32, super::client::Client>,
     pub servers: BTreeMap<u32, super::server::Server>,
+    pub admins: BTreeMap<u32, super::admin::Admin>,
     actors: u32,
     serial: u64,
     pub ops: u64,
@@ -149,6 +151,7 @@ impl World {
             names: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            admins: BTreeMap::new(),
             actors: 0,
             serial: 0,
             ops: 0,
@@ -347,6 +350,10 @@ impl World {
         if let Some(mut client) = self.clients.remove(&actor) {
             if client.hears(heard, self) {
                 self.clients.insert(actor, client);
+            }
+        } else if let Some(mut admin) = self.admins.remove(&actor) {
+            if admin.hears(heard, self) {
+                self.admins.insert(actor, admin);
             }
         } else if let Some(mut server) = self.servers.remove(&actor)
             && server.hears(heard, self)
