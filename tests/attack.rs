@@ -309,3 +309,16 @@ fn a_drain_took_ten_seconds_when_mail_was_waiting() {
     mote.signal("TERM");
     assert!(mote.ended(Duration::from_secs(8)).success());
 }
+
+/// Any user of the machine could hold all slots but one through the submit socket.
+#[test]
+fn one_local_user_could_shut_out_the_network() {
+    let place = Place::in_memory("relay = hold");
+    let _mote = place.serve();
+    let submit = || UnixStream::connect(place.path("run/submit")).unwrap();
+    let _crowd: Vec<_> = (0..30).map(|_| submit()).collect();
+    let mut peers: Vec<_> = (0..8).map(|_| Peer::new(&place)).collect();
+    for peer in &mut peers {
+        peer.send(&["one@y.test"]);
+    }
+}

@@ -278,6 +278,12 @@ impl Daemon {
         let spare = u16::from(door == Door::Submit);
         let taken = self.sessions.taken() as u16;
         (taken + spare < self.sessions.capacity()).then_some(())?;
+        // Whoever has an account here must not be able to shut out the network.
+        let is_local = |(_, session): &(u16, &Session)| matches!(session.peer(), Peer::Unix { .. });
+        let most = usize::from(self.sessions.capacity() / 2);
+        if door == Door::Submit && self.sessions.iter().filter(is_local).count() >= most {
+            return None;
+        }
         let index = (0..self.sessions.capacity()).find(|at| self.sessions.at(*at).is_none())?;
         Some(Token(index))
     }
