@@ -304,7 +304,9 @@ impl<'a> Scan<'a> {
             }
             None => known.or(block::spoiled_header_seq(&self.block)),
         };
-        match shown.filter(|seq| is_blind || !state.is_dead(*seq)).or(known) {
+        // Number 0 is nobody's: a state that bears it knows of nothing.
+        let shown = shown.filter(|seq| *seq != 0 && (is_blind || !state.is_dead(*seq)));
+        match shown.or(known) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };
