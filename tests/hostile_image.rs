@@ -2,9 +2,9 @@
 //! bytes changed without it.
 //!
 //! Each image, of a few blocks, is inspected, listed, recovered, read to its end and recovered
-//! again. Nothing may panic or go on for ever. Whoever has no key brings nothing into the queue that
-//! was not put there, byte for byte. Whoever has it is bounded by what the format can say, and no
-//! more messages come of it than there are slots. `make test` tries some hundred images of each
+//! again. Nothing may panic or go on for ever. Whoever has no key brings nothing into the queue
+//! that was not put there, byte for byte. Whoever has it is bounded by what the format can say, and
+//! no more messages come of it than there are slots. `make test` tries some hundred images of each
 //! kind; `make hostile` a million, or HOSTILE=n, from SEED=s on. A violation names its seed, which
 //! alone shows it again.
 
