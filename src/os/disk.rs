@@ -92,7 +92,9 @@ pub struct ImageFile {
     file: File,
     blocks: u32,
     medium: Medium,
-    scratch: Box<Aligned>,
+    /// What was read from the medium last, until something is written: only recovery reads so, and
+    /// it reads everything in order.
+    window: Option<Box<Window>>,
     logged: u8,
 }
 
@@ -105,9 +107,19 @@ enum Medium {
     Cached { dropped: bool },
 }
 
+/// Blocks that were read at once: a medium asked for single ones takes ten times as long.
+struct Window {
+    bytes: Aligned,
+    /// The first of them, and how many are valid.
+    first: u32,
+    count: u32,
+}
+
+const WINDOW_BLOCKS: usize = 16;
+
 /// O_DIRECT wants memory aligned as the device's blocks are.
 #[repr(C, align(4096))]
-struct Aligned(Block);
+struct Aligned([u8; WINDOW_BLOCKS * BLOCK_BYTES]);
 
 impl ImageFile {
     /// Opens the image at `path` and takes its lock.
@@ -162,18 +174,29 @@ impl ImageFile {
             Err(_) => Medium::Cached { dropped: false },
         };
         let blocks = u32::try_from(found.size() / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
-        let scratch = Box::new(Aligned([0; BLOCK_BYTES]));
-        Ok(ImageFile { file, blocks, medium, scratch, logged: 0 })
+        Ok(ImageFile { file, blocks, medium, window: None, logged: 0 })
     }
 
-    fn read_direct(&mut self, number: u32) -> io::Result<()> {
-        match &self.medium {
-            Medium::Direct(direct) => direct.read_exact_at(&mut self.scratch.0, offset(number)),
-            Medium::Cached { .. } => Err(io::ErrorKind::InvalidInput.into()),
+    fn read_direct(&mut self, number: u32, into: &mut Block) -> io::Result<()> {
+        let Medium::Direct(direct) = &self.medium else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let window = self.window.get_or_insert_with(|| {
+            let bytes = Aligned([0; WINDOW_BLOCKS * BLOCK_BYTES]);
+            Box::new(Window { bytes, first: 0, count: 0 })
+        });
+        let at = number.wrapping_sub(window.first);
+        if at >= window.count {
+            window.fill(direct, number, self.blocks.saturating_sub(number))?;
         }
+        let at = number.wrapping_sub(window.first) as usize * BLOCK_BYTES;
+        let rest = window.bytes.0.get(at..).and_then(|rest| rest.first_chunk());
+        *into = *rest.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(())
     }
 
     fn note_write(&mut self) {
+        self.window = None;
         if let Medium::Cached { dropped } = &mut self.medium {
             *dropped = false;
         }
@@ -195,6 +218,27 @@ impl ImageFile {
     }
 }
 
+impl Window {
+    /// Reads block `number` and those behind it, of which there are `left`; only it, where the
+    /// medium does not give all of them.
+    fn fill(&mut self, direct: &File, number: u32, left: u32) -> io::Result<()> {
+        self.count = 0;
+        self.first = number;
+        for count in [left.clamp(1, WINDOW_BLOCKS as u32), 1] {
+            let room = self.bytes.0.get_mut(..count as usize * BLOCK_BYTES).unwrap_or_default();
+            match direct.read_exact_at(room, offset(number)) {
+                Ok(()) => {
+                    self.count = count;
+                    return Ok(());
+                }
+                Err(error) if count == 1 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Disk for ImageFile {
     fn blocks(&self) -> u32 {
         self.blocks
@@ -207,11 +251,8 @@ impl Disk for ImageFile {
 
     fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
         if matches!(self.medium, Medium::Direct(_)) {
-            match self.read_direct(number) {
-                Ok(()) => {
-                    into.copy_from_slice(&self.scratch.0);
-                    return Ok(());
-                }
+            match self.read_direct(number, into) {
+                Ok(()) => return Ok(()),
                 // Some file systems take the flag and then refuse the read.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     self.medium = Medium::Cached { dropped: false };
@@ -238,6 +279,7 @@ impl Disk for ImageFile {
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {
+        self.window = None;
         let result = self.file.sync_data();
         result.map_err(|error| {
             self.note_write();

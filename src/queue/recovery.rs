@@ -326,7 +326,8 @@ impl<'a> Scan<'a> {
             None => block::spoiled_header_seq(&self.block)
                 .filter(|seq| !is_alive && seq >> 32 <= u64::from(self.found.epoch)),
         };
-        match shown.filter(|seq| is_blind || !state.is_dead(*seq)) {
+        // Number 0 is nobody's: a state that bears it knows of nothing.
+        match shown.filter(|seq| *seq != 0 && (is_blind || !state.is_dead(*seq))) {
             // Until it is judged. A state that speaks of an older message says nothing of this.
             Some(seq) => {
                 let mut state = if state.seq == seq { state } else { State::default() };

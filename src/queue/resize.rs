@@ -20,8 +20,8 @@ use crate::base::time::Instant;
 
 /// A disk whose length can be changed.
 pub trait Extent: Disk {
-    /// Makes it `blocks` long. Blocks that are new belong to it from then on, whatever they hold; on
-    /// an error it is as long as before. Durable with the next sync.
+    /// Makes it `blocks` long. Blocks that are new belong to it from then on, whatever they hold;
+    /// on an error it is as long as before. Durable with the next sync.
     fn set_blocks(&mut self, blocks: u32) -> Result<(), DiskError>;
 }
 

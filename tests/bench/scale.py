@@ -32,6 +32,8 @@ SESSIONS = 8
 class NextHop(socketserver.StreamRequestHandler):
     """Takes EHLO and MAIL, puts off every RCPT."""
 
+    disable_nagle_algorithm = True
+
     def handle(self):
         try:
             self.wfile.write(b"220 next.hop ESMTP\r\n")
