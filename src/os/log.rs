@@ -100,6 +100,10 @@ struct Masked(Text<{ LOG_LINE_BYTES_MAX - 1 }>);
 
 impl fmt::Write for Masked {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly always, and by the byte it costs a quarter of what it does by the character.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         for piece in text.split_inclusive(char::is_control) {
             let plain = piece.strip_suffix(char::is_control);
             self.0.write_str(plain.unwrap_or(piece))?;
