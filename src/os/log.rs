@@ -15,6 +15,7 @@ use crate::limits::LOG_LINE_BYTES_MAX;
 use ::log::{Level, LevelFilter, Record};
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -27,12 +28,15 @@ type Line = Text<LOG_LINE_BYTES_MAX>;
 
 static RING: Mutex<Ring> = Mutex::new(Ring::new());
 static IS_WAITING: AtomicBool = AtomicBool::new(false);
+/// Stderr is a regular file, as it was at the start.
+static IS_FILE: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging what is of `level` or worse. `with_priorities`: also if the reader does not say
 /// that it is journald. A second call changes nothing.
 pub fn start(level: LevelFilter, with_priorities: bool) {
     let with_priorities = with_priorities || is_read_by_journal();
     let process = std::process::id();
+    IS_FILE.store(stderr_metadata().is_some_and(|found| found.is_file()), Ordering::Relaxed);
     // What is logged is decided before it comes here, so that `set_level` works both ways.
     let started = env_logger::Builder::new()
         .filter_level(LevelFilter::Trace)
@@ -100,6 +104,10 @@ struct Masked(Text<{ LOG_LINE_BYTES_MAX - 1 }>);
 
 impl fmt::Write for Masked {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly always, and by the byte it costs a quarter of what it does by the character.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         for piece in text.split_inclusive(char::is_control) {
             let plain = piece.strip_suffix(char::is_control);
             self.0.write_str(plain.unwrap_or(piece))?;
@@ -114,9 +122,13 @@ impl fmt::Write for Masked {
 /// journald says in the environment which stream is its own; another stderr may be set since.
 fn is_read_by_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let Ok(copy) = io::stderr().as_fd().try_clone_to_owned() else { return false };
-    let found = std::fs::File::from(copy).metadata();
-    found.is_ok_and(|found| stream == format!("{}:{}", found.dev(), found.ino()))
+    let found = stderr_metadata();
+    found.is_some_and(|found| stream == format!("{}:{}", found.dev(), found.ino()))
+}
+
+fn stderr_metadata() -> Option<Metadata> {
+    let copy = io::stderr().as_fd().try_clone_to_owned().ok()?;
+    File::from(copy).metadata().ok()
 }
 
 /// Where lines go.
@@ -131,7 +143,8 @@ struct Stderr;
 
 impl Outlet for Stderr {
     fn is_ready(&self) -> bool {
-        is_writable(io::stderr().as_raw_fd())
+        // poll(2) says so of every regular file.
+        IS_FILE.load(Ordering::Relaxed) || is_writable(io::stderr().as_raw_fd())
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
