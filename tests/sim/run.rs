@@ -326,6 +326,7 @@ impl Run {
 
     fn heal(&mut self) {
         self.is_over = true;
+        self.world.shadow.healed_at = self.world.now;
         let world = &mut self.world;
         world.weather = Weather::default();
         world.kinds = Kinds::default();
