@@ -28,7 +28,7 @@ fn plan(seed: u64) -> Plan {
         1 => Kinds { hostile: true, ..Kinds::default() },
         2 => Kinds { servers: true, ..Kinds::default() },
         3 => Kinds { net: true, hostile: true, ..Kinds::default() },
-        4 => Kinds { disk: true, mailbox: true, ..Kinds::default() },
+        4 => Kinds { disk: true, mailbox: true, medium: seed % 16 == 12, ..Kinds::default() },
         5 => Kinds { cuts: true, clock: true, ..Kinds::default() },
         6 => Kinds { servers: true, cuts: true, mailbox: true, ..Kinds::default() },
         _ => Kinds {

@@ -3,7 +3,7 @@
 //! - `world` time, the agenda, the daemon's traits · `weather` how bad it is · `rng` chance
 //! - `disk` writes that are not synced · `net` sockets · `mailbox` Maildirs and the drop directory
 //! - `letter` mails · `client` who hands them in · `server` next hops
-//! - `admin` the control socket
+//! - `admin` the control socket · `surveyor` who looks whether all came back
 //! - `shadow` what must be true · `run` one seed from its beginning to its judgement
 
 pub mod admin;
@@ -16,5 +16,6 @@ pub mod rng;
 pub mod run;
 pub mod server;
 pub mod shadow;
+pub mod surveyor;
 pub mod weather;
 pub mod world;

@@ -326,6 +326,7 @@ impl Run {
 
     fn heal(&mut self) {
         self.is_over = true;
+        self.world.shadow.healed_at = self.world.now;
         let world = &mut self.world;
         world.weather = Weather::default();
         world.kinds = Kinds::default();
@@ -403,7 +404,30 @@ impl Run {
             .collect();
         self.world.shadow.now = self.world.now;
         self.world.shadow.settle(&queued);
+        self.survey();
         self.leave();
+    }
+
+    /// Every slot, and every block, is there for those who come now.
+    fn survey(&mut self) {
+        self.world.survey_slots(self.config.sessions);
+        self.satisfy("a slot");
+        for stranger in [false, true] {
+            let (slots, free) = self.daemon.as_ref().unwrap().queue().space();
+            self.world.survey_space(stranger, slots, free);
+            self.satisfy("room");
+        }
+    }
+
+    fn satisfy(&mut self, what: &str) {
+        let next = self.world.now + MINUTE;
+        self.go(next);
+        let satisfied = self.world.surveyors.values().all(|surveyor| surveyor.is_satisfied);
+        assert!(satisfied, "{what} has not come back");
+        self.world.surveyors.clear();
+        // Those who only looked are timed out.
+        let next = self.world.now + 10 * MINUTE;
+        self.go(next);
     }
 
     /// TERM, when nothing is under way.

@@ -96,6 +96,8 @@ pub struct Shadow {
     pub aged: u64,
     pub expire: u64,
     pub counts: Counts,
+    /// When the bad days were over.
+    pub healed_at: u64,
     /// By what name the queue knows a mail.
     pub queue_ids: BTreeMap<u32, String>,
     broken_since: Option<u64>,
@@ -423,6 +425,9 @@ impl Shadow {
                 let is_old = self.now + self.aged >= mail.since + self.expire;
                 let is_silent = mail.sender.is_empty() || mail.is_stranger || recipient.report_lost;
                 let may_vanish = is_silent && (is_old || recipient.refused.is_some());
+                // Its report had time to expire while the weather was bad.
+                let failed = recipient.refused.unwrap_or(mail.since + self.expire);
+                let may_vanish = may_vanish || self.healed_at + self.aged >= failed + self.expire;
                 let is_there = match recipient.place {
                     Place::Discard => true,
                     Place::Hold => is_queued,

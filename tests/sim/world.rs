@@ -120,6 +120,7 @@ pub struct World {
     pub clients: BTreeMap<u32, super::client::Client>,
     pub servers: BTreeMap<u32, super::server::Server>,
     pub admins: BTreeMap<u32, super::admin::Admin>,
+    pub surveyors: BTreeMap<u32, super::surveyor::Surveyor>,
     actors: u32,
     serial: u64,
     pub ops: u64,
@@ -152,6 +153,7 @@ impl World {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             admins: BTreeMap::new(),
+            surveyors: BTreeMap::new(),
             actors: 0,
             serial: 0,
             ops: 0,
@@ -350,6 +352,10 @@ impl World {
         if let Some(mut client) = self.clients.remove(&actor) {
             if client.hears(heard, self) {
                 self.clients.insert(actor, client);
+            }
+        } else if let Some(mut surveyor) = self.surveyors.remove(&actor) {
+            if surveyor.hears(heard, self) {
+                self.surveyors.insert(actor, surveyor);
             }
         } else if let Some(mut admin) = self.admins.remove(&actor) {
             if admin.hears(heard, self) {
