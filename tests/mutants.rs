@@ -1,5 +1,6 @@
 //! One rule of the queue, or of the daemon around it, is broken at a time; the crash tests must
-//! notice each within ten seconds of processor time. `make mutants` runs them all, `MUTANT=name` one.
+//! notice each within ten seconds of processor time. `make mutants` runs them all, `MUTANT=name`
+//! one.
 
 // A test may stop at the first surprise; its modules are nobody's interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -54,7 +54,7 @@ fn plan(seed: u64) -> Plan {
     let (gap, hours) = rng.pick(&[(30_000, 2), (300_000, 12), (1_200_000, 48)]);
     Plan {
         kinds,
-        taste: Taste { recipients_max: 4, bytes_max: 60_000, odd: seed % 8 > 0 },
+        taste: Taste { recipients_max: 4, bytes_max: 60_000, odd: !seed.is_multiple_of(8) },
         blocks: rng.pick(&[64, 100, 173]),
         hours,
         gap,

@@ -184,8 +184,8 @@ impl Daemon {
         waiting > 0 && self.sessions.taken() > waiting
     }
 
-    /// The second half of a turn: one sync for everything that has ended, and its replies. Gives the
-    /// time of the next turn, if nothing happens before.
+    /// The second half of a turn: one sync for everything that has ended, and its replies. Gives
+    /// the time of the next turn, if nothing happens before.
     pub fn settle<W: World>(&mut self, world: &mut W) -> Option<Instant> {
         let mut now = world.now();
         if self.commit(world, now) {

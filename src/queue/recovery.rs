@@ -3,12 +3,15 @@
 //! Syncs, so that what it reads is durable (I6); reads everything from the medium, not from a cache
 //! (I9); finds the messages that exist (I2); tells damage from what was never acknowledged (I10);
 //! raises the epoch and syncs (I8); marks every slot without a live header dead below the new epoch
-//! and syncs again; only then may anything be accepted. It writes nothing that it has not first made
-//! harmless, so it may be cut anywhere and repeated. LAW 4: this is the only way in, there is no
-//! clean shut-down to rely on.
+//! and syncs again; only then may anything be accepted. It writes nothing that it has not first
+//! made harmless, so it may be cut anywhere and repeated. LAW 4: this is the only way in, there is
+//! no clean shut-down to rely on.
 //!
 //! A block that the medium does not give back is kept, with what belongs to it, and shown as
 //! damaged: it may come back. That is an error only when no superblock can be read.
+//!
+//! Size: one scan, its three passes and what they judge by share every field; apart they would not
+//! be easier to hold against each other.
 //!
 //! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
 //! are kept, and what was answered 451 is dropped (I11).
@@ -195,8 +198,8 @@ pub(super) struct Scan<'a> {
     pub(super) queue: Queue,
     block: Box<Block>,
     chain: Box<Block>,
-    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled, and
-    /// no number comes twice for that (I8).
+    /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled,
+    /// and no number comes twice for that (I8).
     pub(super) found: Found,
     pub(super) run: u64,
     /// The highest seq of a whole message.

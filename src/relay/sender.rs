@@ -258,16 +258,16 @@ impl Sender {
         let now = scope.now.instant;
         match event {
             ClientEvent::Wait => {
-                if self.is_idle() {
-                    let since = *self.idle_since.get_or_insert(now);
-                    if now >= since + IDLE_MAX {
-                        self.idle_since = None;
-                        self.quit(now);
-                        return None;
-                    }
+                if !self.is_idle() {
+                    return Some(Progress::Waiting);
+                }
+                let since = *self.idle_since.get_or_insert(now);
+                if now < since + IDLE_MAX {
                     return Some(Progress::Idle);
                 }
-                Some(Progress::Waiting)
+                self.idle_since = None;
+                self.quit(now);
+                None
             }
             ClientEvent::Again | ClientEvent::Greeted => None,
             ClientEvent::Sender(reply) => {

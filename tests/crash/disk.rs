@@ -2,9 +2,10 @@
 //!
 //! What is durable, what has been written since the last sync, and what the system's cache claims
 //! are three things. A power cut decides for every un-synced 512-byte sector which of its versions
-//! the medium has; one of them may be noise. A sync may fail: then a random part has landed, and the
-//! cache calls all of it clean, as Linux does. Blocks are shared, so a copy of the disk costs little; every write and
-//! every good sync leaves a [`Moment`] at which the power can be cut afterwards.
+//! the medium has; one of them may be noise. A sync may fail: then a random part has landed, and
+//! the cache calls all of it clean, as Linux does. Blocks are shared, so a copy of the disk costs
+//! little; every write and every good sync leaves a [`Moment`] at which the power can be cut
+//! afterwards.
 
 use super::random::Random;
 use mote::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};

@@ -4,6 +4,8 @@
 //! Plays the daemon by its rules: nothing is acknowledged without a receipt, a report is committed
 //! before its original is marked, a drop file is removed after its message is committed. [`Sins`]
 //! are those rules broken on purpose.
+//!
+//! Size: every step reads and writes the same few fields, the queue's and the model's side by side.
 
 use super::disk::{Cut, SimDisk};
 use super::model::{Drop, Judgement, Model, Presence, Seen, drop_name};
