@@ -295,9 +295,7 @@ impl Sender {
                 None
             }
             ClientEvent::NoData(reply) => {
-                if let Some(attempt) = &mut self.attempt {
-                    attempt.ledger.verdict(reply);
-                }
+                self.attempt.as_mut()?.ledger.verdict(reply);
                 None
             }
             ClientEvent::Final(reply) => {
