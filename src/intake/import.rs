@@ -4,7 +4,8 @@
 //! line ends are made CRLF. The message is committed first, the file removed after, and nothing is
 //! attempted before the removal is durable (I14); until then the message is marked as importing. A
 //! power cut in between leaves both: the drop name in the envelope then tells at the next start
-//! which files are imported already ([`Import::resume`]).
+//! which files are imported already ([`Import::resume`]). Until they are surely gone nothing is
+//! imported, for it might be one of them.
 //!
 //! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged and
 //! left lying. A full or broken queue leaves everything lying until later.
@@ -24,6 +25,7 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
 use crate::queue::envelope::{Record, RecordReader};
 use crate::queue::message::Message;
+use crate::queue::reader::ReadError;
 use crate::queue::{NotDurable, Queue, Receipt, Ticket};
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -91,6 +93,10 @@ pub struct Import {
     rejected: [Option<DropName>; REJECTED_MAX],
     /// A file may lie behind the place where this walk through the directory is: one more is due.
     again: bool,
+    /// Files of messages imported earlier may still be there: when to try to remove them again.
+    resume_at: Option<Instant>,
+    /// A message may be attempted now that had to wait for its file to go.
+    released: bool,
 }
 
 impl Import {
@@ -103,6 +109,8 @@ impl Import {
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
             again: false,
+            resume_at: None,
+            released: false,
         }
     }
 
@@ -114,8 +122,16 @@ impl Import {
         }
     }
 
+    /// True once after messages have become free to be attempted, later than their commit.
+    pub fn take_released(&mut self) -> bool {
+        core::mem::take(&mut self.released)
+    }
+
     /// When to call [`Import::proceed`]; at once if it is in the middle of something.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if self.resume_at.is_some() && !matches!(self.state, State::AwaitCommit { .. }) {
+            return self.resume_at;
+        }
         match &self.state {
             State::Rest { until } => *until,
             State::Look | State::Read(_) => Some(now),
@@ -124,9 +140,15 @@ impl Import {
         }
     }
 
-    /// At start: every message that is still marked as importing has its file removed, or stays
-    /// marked.
-    pub fn resume<W: Disk + DropDirectory>(&mut self, queue: &mut Queue, world: &mut W) {
+    /// At start, and after a recovery: every message that is still marked as importing has its file
+    /// removed, or stays marked until that can be done.
+    pub fn resume<W: Disk + DropDirectory>(
+        &mut self,
+        queue: &mut Queue,
+        world: &mut W,
+        now: Instant,
+    ) {
+        self.resume_at = None;
         let mut from = 0;
         while let Some(waiting) = queue.next_waiting(from) {
             from = waiting.ticket.slot + 1;
@@ -134,11 +156,17 @@ impl Import {
                 continue;
             }
             let gone = match self.drop_name(queue, world, waiting.ticket) {
-                Some(name) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
-                None => true,
+                Ok(Some(name)) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
+                Ok(None) => true,
+                // Which file it was may be known later.
+                Err(ReadError::Disk) => false,
+                // It is held for that; what its file holds is better.
+                Err(_) => continue,
             };
             if gone {
                 queue.import_is_over(waiting.ticket);
+            } else {
+                self.resume_at = Some(now + RETRY);
             }
         }
     }
@@ -148,12 +176,13 @@ impl Import {
         queue: &Queue,
         disk: &mut W,
         ticket: Ticket,
-    ) -> Option<DropName> {
-        let mut message = Message::open(queue, disk, ticket, &mut self.block).ok()?;
+    ) -> Result<Option<DropName>, ReadError> {
+        let mut message = Message::open(queue, disk, ticket, &mut self.block)?;
         loop {
-            match message.record(queue, disk, &mut self.block).ok()?? {
-                Record::DropName(name) => return Some(DropName(name)),
-                _ => continue,
+            match message.record(queue, disk, &mut self.block)? {
+                Some(Record::DropName(name)) => return Ok(Some(DropName(name))),
+                Some(_) => continue,
+                None => return Ok(None),
             }
         }
     }
@@ -161,6 +190,14 @@ impl Import {
     /// Goes on by a piece.
     pub fn proceed<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
         let now = context.now.instant;
+        if let (Some(at), false) = (self.resume_at, matches!(self.state, State::AwaitCommit { .. }))
+        {
+            if now >= at {
+                self.resume(context.queue, context.disk, now);
+                (self.again, self.released) = (true, true);
+            }
+            return;
+        }
         match core::mem::replace(&mut self.state, State::Rest { until: None }) {
             State::Rest { until } => {
                 let is_time = until.is_some_and(|until| now >= until);
@@ -171,6 +208,7 @@ impl Import {
             state @ State::AwaitCommit { .. } => self.state = state,
             State::Remove { name, ticket, after } if now >= after => {
                 self.remove(name, ticket, context.queue, context.disk, context.now);
+                self.released = true;
             }
             state @ State::Remove { .. } => self.state = state,
         }

@@ -167,13 +167,25 @@ impl Forwarder {
         for lane in &mut self.lanes {
             lane.until = None;
         }
-        self.scan_at = 0;
+        self.look_at(0);
+    }
+
+    /// Messages may have become due that nobody has told of.
+    pub fn look(&mut self) {
+        self.look_at(0);
+    }
+
+    /// The index is to be looked through at `run`, also if it is being looked through now: what is
+    /// due then may lie behind.
+    fn look_at(&mut self, run: u64) {
+        self.scan_at = self.scan_at.min(run);
+        self.scan_next = self.scan_next.min(run);
     }
 
     /// One message is to be tried now, wherever it has to go.
     pub fn retry(&mut self, queue: &mut Queue, ticket: Ticket) {
         self.make_due(queue, ticket);
-        self.scan_at = 0;
+        self.look_at(0);
     }
 
     /// Its lanes are found anew when the index is next looked through. What is being attempted is
@@ -206,7 +218,7 @@ impl Forwarder {
     /// A message has become durable: it may go at once.
     pub fn fresh<W: Disk>(&mut self, ticket: Ticket, expire: u64, context: &mut Context<'_, W>) {
         let Some(waiting) = context.queue.waiting(ticket) else { return };
-        self.scan_at = self.scan_at.min(waiting.arrival + expire);
+        self.look_at(waiting.arrival + expire);
         if waiting.importing || waiting.held {
             return;
         }
@@ -780,8 +792,7 @@ impl Forwarder {
         if open.deferred {
             self.counters.deferred += 1;
             due = next_due(context.queue, ticket, &config.retry, now.instant);
-            self.scan_at = self.scan_at.min(due);
-            self.scan_next = self.scan_next.min(due);
+            self.look_at(due);
         }
         if needs == 0 && waiting.done != all_recipients(waiting.recipients) {
             // The config has changed since it was planned: its lanes are found anew when due.
@@ -790,8 +801,7 @@ impl Forwarder {
             } else {
                 due
             };
-            self.scan_at = self.scan_at.min(due);
-            self.scan_next = self.scan_next.min(due);
+            self.look_at(due);
         }
         context.queue.plan(ticket, needs, ready, due);
     }
@@ -814,8 +824,7 @@ impl Forwarder {
                 log::error!("{id}: the disk fails to read it; tried again later");
                 let due = queue.run(now) + UNREAD_WAIT.as_secs();
                 queue.plan(ticket, 0, 0, due);
-                self.scan_at = self.scan_at.min(due);
-                self.scan_next = self.scan_next.min(due);
+                self.look_at(due);
             }
         }
     }
