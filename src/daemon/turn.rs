@@ -112,7 +112,8 @@ impl Daemon {
             queue,
             config,
         };
-        daemon.import.resume(&mut daemon.queue, world);
+        let now = world.now().instant;
+        daemon.import.resume(&mut daemon.queue, world, now);
         daemon
     }
 
@@ -344,6 +345,9 @@ impl Daemon {
         let lookout = Routes { config, forwarder };
         let mut context = session::Context { config, queue, disk: world, lookout: &lookout, now };
         import.proceed(&mut context);
+        if import.take_released() {
+            self.forwarder.look();
+        }
     }
 
     /// Starts what is due, and serves the slots that it concerns.
@@ -420,7 +424,7 @@ impl Daemon {
                 self.queue = queue;
                 self.recover_at = None;
                 self.recover_wait = RECOVER_WAIT.0;
-                self.import.resume(&mut self.queue, world);
+                self.import.resume(&mut self.queue, world, now.instant);
                 self.forwarder.flush(&mut self.queue);
                 log_found(&found);
                 log::warn!("the spool can be written again");

@@ -4,7 +4,8 @@
 //! line ends are made CRLF. The message is committed first, the file removed after, and nothing is
 //! attempted before the removal is durable (I14); until then the message is marked as importing. A
 //! power cut in between leaves both: the drop name in the envelope then tells at the next start
-//! which files are imported already ([`Import::resume`]).
+//! which files are imported already ([`Import::resume`]). Until they are surely gone nothing is
+//! imported, for it might be one of them.
 //!
 //! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged
 //! and left lying. A full or broken queue leaves everything lying until later.
@@ -24,6 +25,7 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
 use crate::queue::envelope::{Record, RecordReader};
 use crate::queue::message::Message;
+use crate::queue::reader::ReadError;
 use crate::queue::{NotDurable, Queue, Receipt, Ticket};
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -89,8 +91,12 @@ pub struct Import {
     block: Box<Block>,
     input: Buffer,
     rejected: [Option<DropName>; REJECTED_MAX],
-    /// Something fit lies there that could not be taken.
-    is_left: bool,
+    /// A file may lie behind the place where this walk through the directory is: one more is due.
+    again: bool,
+    /// Files of messages imported earlier may still be there: when to try to remove them again.
+    resume_at: Option<Instant>,
+    /// A message may be attempted now that had to wait for its file to go.
+    released: bool,
 }
 
 impl Import {
@@ -102,8 +108,23 @@ impl Import {
             block: new_block(),
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
-            is_left: false,
+            again: false,
+            resume_at: None,
+            released: false,
         }
+    }
+
+    /// The directory has changed, or someone asks for another look.
+    pub fn look(&mut self) {
+        match self.state {
+            State::Rest { .. } => self.state = State::Look,
+            _ => self.again = true,
+        }
+    }
+
+    /// True once after messages have become free to be attempted, later than their commit.
+    pub fn take_released(&mut self) -> bool {
+        core::mem::take(&mut self.released)
     }
 
     /// The config has changed: where the mail goes is to be found anew.
@@ -113,15 +134,11 @@ impl Import {
         }
     }
 
-    /// The directory has changed, or someone asks for another look.
-    pub fn look(&mut self) {
-        if let State::Rest { .. } = self.state {
-            self.state = State::Look;
-        }
-    }
-
     /// When to call [`Import::proceed`]; at once if it is in the middle of something.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if self.resume_at.is_some() && !matches!(self.state, State::AwaitCommit { .. }) {
+            return self.resume_at;
+        }
         match &self.state {
             State::Rest { until } => *until,
             State::Look | State::Read(_) => Some(now),
@@ -130,9 +147,15 @@ impl Import {
         }
     }
 
-    /// At start: every message that is still marked as importing has its file removed, or stays
-    /// marked.
-    pub fn resume<W: Disk + DropDirectory>(&mut self, queue: &mut Queue, world: &mut W) {
+    /// At start, and after a recovery: every message that is still marked as importing has its file
+    /// removed, or stays marked until that can be done.
+    pub fn resume<W: Disk + DropDirectory>(
+        &mut self,
+        queue: &mut Queue,
+        world: &mut W,
+        now: Instant,
+    ) {
+        self.resume_at = None;
         let mut from = 0;
         while let Some(waiting) = queue.next_waiting(from) {
             from = waiting.ticket.slot + 1;
@@ -140,11 +163,17 @@ impl Import {
                 continue;
             }
             let gone = match self.drop_name(queue, world, waiting.ticket) {
-                Some(name) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
-                None => true,
+                Ok(Some(name)) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
+                Ok(None) => true,
+                // Which file it was may be known later.
+                Err(ReadError::Disk) => false,
+                // It is held for that; what its file holds is better.
+                Err(_) => continue,
             };
             if gone {
                 queue.import_is_over(waiting.ticket);
+            } else {
+                self.resume_at = Some(now + RETRY);
             }
         }
     }
@@ -154,12 +183,13 @@ impl Import {
         queue: &Queue,
         disk: &mut W,
         ticket: Ticket,
-    ) -> Option<DropName> {
-        let mut message = Message::open(queue, disk, ticket, &mut self.block).ok()?;
+    ) -> Result<Option<DropName>, ReadError> {
+        let mut message = Message::open(queue, disk, ticket, &mut self.block)?;
         loop {
-            match message.record(queue, disk, &mut self.block).ok()?? {
-                Record::DropName(name) => return Some(DropName(name)),
-                _ => continue,
+            match message.record(queue, disk, &mut self.block)? {
+                Some(Record::DropName(name)) => return Ok(Some(DropName(name))),
+                Some(_) => continue,
+                None => return Ok(None),
             }
         }
     }
@@ -167,6 +197,14 @@ impl Import {
     /// Goes on by a piece.
     pub fn proceed<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
         let now = context.now.instant;
+        if let (Some(at), false) = (self.resume_at, matches!(self.state, State::AwaitCommit { .. }))
+        {
+            if now >= at {
+                self.resume(context.queue, context.disk, now);
+                (self.again, self.released) = (true, true);
+            }
+            return;
+        }
         match core::mem::replace(&mut self.state, State::Rest { until: None }) {
             State::Rest { until } => {
                 let is_time = until.is_some_and(|until| now >= until);
@@ -177,6 +215,7 @@ impl Import {
             state @ State::AwaitCommit { .. } => self.state = state,
             State::Remove { name, ticket, after } if now >= after => {
                 self.remove(name, ticket, context.queue, context.disk, context.now);
+                self.released = true;
             }
             state @ State::Remove { .. } => self.state = state,
         }
@@ -184,8 +223,7 @@ impl Import {
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
         let Some((name, uid)) = context.disk.next_drop() else {
-            // One look gives each file once: what was left needs another.
-            if core::mem::take(&mut self.is_left) {
+            if core::mem::take(&mut self.again) {
                 self.state = State::Look;
             }
             return;
@@ -210,13 +248,13 @@ impl Import {
                     is_open_ended: false,
                 });
             }
-            Err(_) => self.later(context.now.instant),
+            Err(_) => self.rest(context.now.instant),
         }
     }
 
-    /// What could not be taken now is come back to, even if nothing else brings us here.
-    fn later(&mut self, now: Instant) {
-        self.is_left = true;
+    /// Nothing more now; what could not be taken is looked for again.
+    fn rest(&mut self, now: Instant) {
+        self.again = true;
         self.state = State::Rest { until: Some(now + RETRY) };
     }
 
@@ -251,7 +289,7 @@ impl Import {
 
     fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
         match fault {
-            Fault::Later => self.later(now),
+            Fault::Later => self.rest(now),
             Fault::Bad(why) => {
                 let text = core::str::from_utf8(&name.0).unwrap_or("?");
                 log::error!("drop file {text}: {why}; left where it is");
@@ -306,14 +344,14 @@ impl Import {
         let State::AwaitCommit { name } = self.state else { return };
         match verdict {
             Ok(receipt) => self.remove(name, receipt.ticket(), queue, drops, now),
-            Err(NotDurable) => self.later(now.instant),
+            Err(NotDurable) => self.rest(now.instant),
         }
     }
 
     /// The queue is broken: an open draft is no more (I11).
     pub fn queue_broke(&mut self, now: Instant) {
         if let State::Read(_) = self.state {
-            self.later(now);
+            self.rest(now);
         }
     }
 

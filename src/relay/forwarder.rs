@@ -155,6 +155,11 @@ impl Forwarder {
         self.scan_at = 0;
     }
 
+    /// Messages may have become due that nobody has told of.
+    pub fn look(&mut self) {
+        self.scan_by(0);
+    }
+
     /// One message is to be tried now, wherever it has to go.
     pub fn retry(&mut self, queue: &mut Queue, ticket: Ticket) {
         make_due(queue, ticket);

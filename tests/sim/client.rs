@@ -114,7 +114,7 @@ impl Client {
     /// The code of the next whole reply.
     fn next_reply(&mut self) -> Option<u16> {
         loop {
-            let end = self.inbox.windows(2).position(|window| window == b"\r\n")?;
+            let end = memchr::memmem::find(&self.inbox, b"\r\n")?;
             let line: Vec<u8> = self.inbox.drain(..end + 2).collect();
             let line = String::from_utf8(line).expect("a reply is ASCII");
             let code = line[..3].parse().unwrap_or_else(|_| panic!("no reply: {line:?}"));

@@ -51,6 +51,7 @@ pub struct Server {
     is_over: bool,
     state: State,
     inbox: Vec<u8>,
+    looked: usize,
     from: Option<String>,
     to: Vec<String>,
     pending: Vec<u8>,
@@ -76,6 +77,7 @@ impl World {
             is_over: false,
             state: State::Command,
             inbox: Vec::new(),
+            looked: 0,
             from: None,
             to: Vec::new(),
             pending: Vec::new(),
@@ -124,7 +126,7 @@ impl Server {
                     None => return true,
                 }
             }
-            let Some(end) = self.inbox.windows(2).position(|window| window == b"\r\n") else {
+            let Some(end) = memchr::memmem::find(&self.inbox, b"\r\n") else {
                 return true;
             };
             let line: Vec<u8> = self.inbox.drain(..end + 2).take(end).collect();
@@ -137,12 +139,15 @@ impl Server {
         true
     }
 
-    fn end_of_data(&self) -> Option<usize> {
+    fn end_of_data(&mut self) -> Option<usize> {
         if self.inbox.starts_with(b".\r\n") {
             return Some(3);
         }
-        let end = self.inbox.windows(5).position(|window| window == b"\r\n.\r\n")?;
-        Some(end + 5)
+        // Where the last look ended, less what may be the beginning of the end.
+        let from = self.looked.min(self.inbox.len()).saturating_sub(4);
+        let found = memchr::memmem::find(&self.inbox[from..], b"\r\n.\r\n");
+        self.looked = if found.is_some() { 0 } else { self.inbox.len() };
+        Some(from + found? + 5)
     }
 
     fn command(&mut self, line: &str, world: &mut World) -> bool {
