@@ -417,3 +417,19 @@ fn sessions_that_come_and_go() {
     }
     served.end();
 }
+
+#[test]
+fn next_hops_that_close_after_each_message() {
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start(1));
+    let served = Served::start(&folder, &sink.relay());
+    let mut client = Client::connect(served.smtp);
+    client.send(1000);
+    sink.wait(1);
+    served.count();
+    for count in 2..30 {
+        client.send(1000);
+        sink.wait(count);
+    }
+    assert_eq!(sink.connections.load(Ordering::SeqCst), 29);
+    served.end();
+}

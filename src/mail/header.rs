@@ -12,7 +12,7 @@
 //! message has no header and all of it is body.
 //!
 //! Memory is fixed, whatever lines and headers of whatever length come. Nothing fails. The body is
-//! where the bytes are: it is looked at by eight bytes at once and by `memchr`, never by the byte.
+//! where the bytes are: it is looked at by `is_ascii` and `memchr`, which take many bytes at once.
 //!
 //! Read first: RFC 5322 §2.1, §2.2, §3.6 and §4.5; RFC 5321 §4.5.3.1.6.
 
@@ -206,7 +206,7 @@ impl Scan {
 
     /// Looks for NUL, and for bytes beyond ASCII, which mean `eight_bit`.
     fn note_bytes(&mut self, bytes: &[u8], eight_bit: u16) {
-        if !self.traits.has(eight_bit) && !is_ascii(bytes) {
+        if !self.traits.has(eight_bit) && !bytes.is_ascii() {
             self.traits.bits |= eight_bit;
         }
         if !self.traits.has(Traits::NUL) && memchr(0, bytes).is_some() {
@@ -242,17 +242,6 @@ impl Default for Scan {
     fn default() -> Self {
         Scan::new()
     }
-}
-
-/// `[u8]::is_ascii` without its early end: what comes is plain text, so it would seldom be taken.
-fn is_ascii(bytes: &[u8]) -> bool {
-    let mut chunks = bytes.chunks_exact(8);
-    let mut sum = 0u64;
-    for chunk in &mut chunks {
-        sum |= chunk.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk));
-    }
-    let tail = chunks.remainder().iter().fold(0, |sum, byte| sum | byte);
-    sum & 0x8080_8080_8080_8080 == 0 && tail.is_ascii()
 }
 
 /// What kind of line of the header it is.
