@@ -27,6 +27,13 @@ pub fn one_bit(judge: &mut Judge, mut disk: SimDisk, model: &Model) -> Result<()
     // Most blocks are nearly empty: look for trouble in the heads.
     let bit = if judge.random.chance(2, 3) { bit % (256 * 8) } else { bit };
     let Some(seal) = seal_of(&disk) else { return Err("no whole superblock".to_string()) };
+    // A cut may have left one whole superblock; without any, no layout survives.
+    let is_whole = |number: &u32| {
+        block::read_superblock(*number, &disk.image()[*number as usize], Some(&seal)).is_some()
+    };
+    if layout::SUPERBLOCKS.contains(&block) && !layout::SUPERBLOCKS.iter().all(is_whole) {
+        return Ok(());
+    }
     let slot = slot_of(&disk, block);
     let victim = slot.and_then(|slot| victim(&disk, &seal, slot, bit / 8));
     disk.flip(block, bit);
