@@ -135,7 +135,8 @@ fn check(path: &Path) -> Result<Exit, Failure> {
         found.messages, found.damaged, found.dropped
     );
     print(&text)?;
-    Ok(if faults == 0 { Exit::OK } else { Exit::DEGRADED })
+    let is_well = faults == 0 && found.damaged == 0 && found.blind_groups == 0;
+    Ok(if is_well { Exit::OK } else { Exit::DEGRADED })
 }
 
 fn has_envelope(queue: &Queue, disk: &mut impl Disk, ticket: Ticket) -> bool {
