@@ -79,6 +79,7 @@
 //! | 7       | relaying for strangers, also by `%`, `!` and source routes                       |
 //! | 10      | clients that are slow on purpose                                                 |
 //! | 14      | reports about reports, and reports to strangers                                  |
+//! | 16      | retries that all come back together                                              |
 //! | 17      | links, devices and races in the drop directory                                   |
 //! | 18, 19  | sockets and files that are open to others for a moment, or for ever              |
 //! | 20      | a peer's bytes that forge a log line                                             |
@@ -86,7 +87,8 @@
 //!
 //! # Where to start reading
 //!
-//! - `daemon/turn.rs`, [`daemon::turn::Daemon::turn`]: the loop, in a dozen lines
+//! - `cli/serve.rs`: the loop; `daemon/turn.rs`, [`daemon::turn::Daemon::take`] and
+//!   [`daemon::turn::Daemon::settle`]: the two halves of a turn, before its sync and from it on
 //! - `smtp/server.rs`: what a session is, with the scripts of `tests/dialogues/server` beside it
 //! - `queue/image.rs`: the life of a message as a table; then `queue/recovery.rs`
 //! - `relay/forwarder.rs`: what is due, and who sends it
@@ -95,17 +97,18 @@
 //! # One message, from socket to delivery
 //!
 //! 1. `os/reactor.rs` sees bytes, `os/world.rs` tells an event, and `cli/serve.rs` calls
-//!    `daemon/turn.rs`, which reads the socket straight into the session's buffer
-//!    (`intake/session.rs`). Who gets a session at all is decided in `daemon/doors.rs`.
+//!    `daemon/turn.rs`, whose `daemon/service.rs` reads the socket straight into the session's
+//!    buffer (`intake/session.rs`). Who gets a session at all is decided in `daemon/doors.rs`.
 //! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
 //!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets.
-//! 3. MAIL and RCPT are questions to `intake/admission.rs`. `relay/route.rs` tells, through the
-//!    daemon, which lanes each recipient needs. The envelope goes into a draft as records
-//!    (`queue/draft.rs`, `queue/envelope.rs`).
+//! 3. MAIL asks the queue for room, RCPT asks `intake/admission.rs`. `relay/route.rs` tells,
+//!    through the daemon, which lanes each recipient needs. The envelope goes into a draft as
+//!    records (`queue/draft.rs`, `queue/envelope.rs`).
 //! 4. DATA: `smtp/data.rs` takes the dots out, `mail/header.rs` measures what streams by, and the
 //!    draft writes full blocks (`queue/block.rs`) through `os/disk.rs`.
 //! 5. The final dot: `Queue::finish` writes the header block and puts the message on the batch. At
-//!    the end of the turn `queue/commit.rs` syncs once for all of them, and the session says 250.
+//!    the end of the turn `Queue::commit` syncs once for all of them (`queue/commit.rs`), and the
+//!    session says 250.
 //! 6. In the same turn the receipt goes to `relay/forwarder.rs`, which offers the message to its
 //!    lanes (`relay/lane.rs`); a free sending slot takes it (`relay/sender.rs`).
 //! 7. The sender asks for a name (`os/resolver.rs`) and a connection (`os/reactor.rs`), unless one
@@ -113,11 +116,13 @@
 //!    block (`queue/message.rs`, `queue/reader.rs`), puts Received and what is missing before it
 //!    (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs`
 //!    and `os/mailbox.rs` instead.
-//! 8. Replies are noted in `relay/ledger.rs`. `relay/settle.rs` logs them and marks recipients as
-//!    done (`queue/marks.rs`), to be written with a later commit. What failed for good becomes a
-//!    report (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due
-//!    again by its age (`queue/schedule.rs`).
+//! 8. Replies are noted in `relay/ledger.rs`. Every attempt ends in `relay/conclude.rs`:
+//!    `relay/settle.rs` logs it and marks recipients as done (`queue/commit.rs`), to be written
+//!    with a later commit (`queue/marks.rs`). What failed for good becomes a report
+//!    (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due again by
+//!    its age (`queue/schedule.rs`).
 //! 9. When all are done the message dies, and once its state page is synced its slots are free.
+//! 10. After a power cut `queue/recovery.rs` finds it, and `relay/plan.rs` finds its lanes anew.
 //!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
 //! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3.

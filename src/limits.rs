@@ -1,7 +1,5 @@
 //! Every maximum and every time-out that is not a config key, checked against each other when
 //! this compiles.
-//!
-//! The memory sum of a running daemon stands at the end, one addend a line.
 
 use core::time::Duration;
 

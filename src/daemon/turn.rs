@@ -146,6 +146,7 @@ impl Daemon {
             }
         }
         self.import.reloaded();
+        self.queue.forget_batch_plans();
         self.forwarder.reload(&self.config, &mut self.queue);
         self.is_busy = true;
     }

@@ -16,7 +16,7 @@ use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
 use core::net::SocketAddr;
 
-/// Names a socket: the number of the daemon's slot that owns it. Below `Limits::tokens`.
+/// Names a socket: the number of the daemon's slot that owns it. Below [`super::turn::tokens`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token(pub u16);
 

@@ -1,9 +1,9 @@
 //! Who may send what to whom (threats 7), and the one table from trouble to reply.
 //!
 //! Decided on the parsed final domain, at RCPT. A client that may relay may send to anyone. A
-//! stranger may send to local users only, and only where their mail ends here (the key `to`, or a
-//! Maildir), and to postmaster always (RFC 5321 §4.5.1); a local part that names another host is
-//! refused before anything else is looked at.
+//! stranger may send to local users only, and only where their mail ends here (the key `to`, a
+//! Maildir, or hold), and to postmaster always (RFC 5321 §4.5.1); a local part that names another
+//! host is refused before anything else is looked at.
 
 use crate::config::{ClientPolicy, Config, Via};
 use crate::mail::address::Address;

@@ -5,11 +5,16 @@
 //! | is        | becomes   | when                                                              |
 //! |-----------|-----------|-------------------------------------------------------------------|
 //! | Free      | Draft     | its draft takes the slot                                          |
-//! | Draft     | Free      | the draft is abandoned, or its header could not be written        |
+//! | Draft     | Free      | the draft is abandoned                                            |
+//! | Draft     | Dying     | its header's write failed: it may have landed all the same (I5)   |
 //! | Draft     | Message   | a sync that began after its header was written came back (I1)     |
 //! | Message   | Dying     | its last recipient is done (I7), or an administrator removed it   |
+//! | Damaged   | Dying     | an administrator removed it                                       |
 //! | Dying     | Free      | a sync that began after its state page was written came back (I5) |
-//! | any       | Damaged   | recovery, or reading it out, found it not whole (I10, I18)        |
+//! | any       | Damaged   | recovery found it not whole (I10)                                 |
+//!
+//! What is found spoiled while it is read out stays a Message, flagged as damaged and held (I18).
+//! Body blocks stay Draft until they are freed; a recovery calls those that it claims Body.
 //!
 //! Invariants I1 to I18 are those of FORMAT.md; each is cited where it is kept. One writer, one
 //! thread, no lock. After a failed sync the image is `broken`: nothing is written to it again, the
@@ -363,6 +368,14 @@ impl Queue {
             }
         }
         self.batch.clear();
+    }
+
+    /// The lanes of what waits for the next commit are to be found anew: the config has changed.
+    pub fn forget_batch_plans(&mut self) {
+        for Waiting { ticket, .. } in &self.batch {
+            self.index.needs.set(ticket.slot, 0);
+            self.index.ready.set(ticket.slot, 0);
+        }
     }
 
     /// Finished messages that wait for the next commit.

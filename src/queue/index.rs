@@ -34,9 +34,9 @@ impl<T: Copy + Default> Row<T> {
 pub(super) enum Use {
     /// May be written.
     Free,
-    /// Belongs to a draft, or to a finished message that waits for its sync.
+    /// Belongs to a draft, or is a body block of a message taken since this opening.
     Draft,
-    /// A body block of a message.
+    /// A body block of a message that a recovery has claimed.
     Body,
     /// The header block of a message that exists.
     Message,

@@ -1,8 +1,9 @@
 //! Which state pages have changed in memory and when they must be written (I16).
 //!
-//! Marks wait in memory and ride with a commit that happens anyway; they get a sync of their own
-//! only when they have waited [`MARK_AGE_MAX`], and at once when someone is in a hurry. So a kill
-//! repeats at most the deliveries finished since the last state write, and flash is spared.
+//! Marks wait in memory until sixteen of them can ride with a commit that happens anyway; they get
+//! a sync of their own only when they have waited [`MARK_AGE_MAX`], and at once when someone is in
+//! a hurry. So a kill repeats at most the deliveries finished since the last state write, and flash
+//! is spared.
 
 use super::mutant::{self, Mutant};
 use crate::base::time::Instant;

@@ -86,9 +86,14 @@ impl Forwarder {
             Destination::Maildir(_) => {}
             Destination::Discard => success = "discarded",
         }
+        // It serves when it has answered for a mail; a greeting alone is no success, or a login
+        // that is refused would be tried every minute for ever.
+        if ledger.login_trouble.is_none() && (why.is_empty() || ledger.delivered != 0) {
+            lane.serves();
+        }
         if ledger.delivered != 0 {
             lane.succeeded(context.now.unix);
-        } else if !why.is_empty() {
+        } else if !why.is_empty() && ledger.mine != 0 {
             lane.last_error = Text::from(why);
         }
         let settlement = Settlement {

@@ -236,7 +236,7 @@ impl Forwarder {
             let Some(lane) = self.lanes.get(at) else { return };
             let most = match (&lane.destination, lane.failures) {
                 (Destination::Relay { .. }, 0) if others_wait => half,
-                (Destination::Relay { .. }, 0) => half.max(1),
+                (Destination::Relay { .. }, 0) => self.senders.len() as u16,
                 // One probe; and one pen to a mailbox.
                 _ => 1,
             };
@@ -482,7 +482,6 @@ impl Forwarder {
             match sender.proceed(&mut scope) {
                 Progress::Waiting => return,
                 Progress::Idle => {
-                    lane.serves();
                     if self.is_draining {
                         if let Some(sender) = self.senders.get_mut(slot) {
                             sender.quit(now);

@@ -13,7 +13,6 @@ use crate::base::buffer::Text;
 use crate::base::time::Now;
 use crate::config::Config;
 use crate::mail::address::Address;
-use crate::mail::header::Traits;
 use crate::mail::report::{self, Cause, FailedRecipient, Report, ReturnedHeader};
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk};
@@ -118,7 +117,7 @@ impl<D: Disk> Desk<'_, D> {
             self.queue.abandon(draft);
             return Err(error);
         }
-        let flags = Header::REPORT | u32::from(Traits::default().bits);
+        let flags = Header::REPORT;
         let arrival = self.now.unix.seconds;
         let summary = Summary { flags, arrival, needs: 0 };
         let now = self.now.instant;

@@ -103,7 +103,12 @@ impl<D: Disk> Desk<'_, D> {
                     },
                 };
                 let mut words = Text::<200>::from(settlement.reason);
-                if let Some(reply) = ledger.reply(number).filter(|_| settlement.reason.is_empty()) {
+                // Who was refused was refused in these words, however the connection ended then.
+                let is_refused =
+                    outcome == Outcome::Failed && matches!(settlement.cause, Cause::Refused);
+                let tells = settlement.reason.is_empty() || is_refused;
+                if let Some(reply) = ledger.reply(number).filter(|_| tells) {
+                    words.clear();
                     // A Text cuts what is too long, it never fails.
                     let _ = write!(words, "{reply}");
                 }
