@@ -227,7 +227,7 @@ impl Sink {
     }
 
     fn relay(&self) -> String {
-        format!("relay = smtp://{}\nsenders = 2\n", self.address)
+        format!("relay = smtp://{}\nsenders = 1\n", self.address)
     }
 
     /// Waits until `count` messages are there.

@@ -58,7 +58,7 @@ impl Mailbox for Maildirs {
         if name.contains(['/', '\0']) {
             return Err(MailboxError::Io);
         }
-        let open = open_mail(Path::new(directory), name);
+        let open = open_mail(slot, Path::new(directory), name);
         *row = Some(open.map_err(|error| mailbox_error(&error, directory))?);
         Ok(())
     }
@@ -92,13 +92,13 @@ impl OpenMail {
         self.folder.open_folder("new")?.sync()
     }
 
-    /// What cannot be removed now is thrown away when a mail of that name is next written.
+    /// What cannot be removed now is thrown away when the slot next writes a mail of that name.
     fn remove(&self) {
         let _ = self.folder.remove(self.temporary.as_str());
     }
 }
 
-fn open_mail(directory: &Path, name: &str) -> io::Result<OpenMail> {
+fn open_mail(slot: u16, directory: &Path, name: &str) -> io::Result<OpenMail> {
     let folder = match Folder::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make_maildir(directory)?,
         folder => folder?,
@@ -108,7 +108,7 @@ fn open_mail(directory: &Path, name: &str) -> io::Result<OpenMail> {
     }
     let (mut temporary, mut place) = (Text::new(), Text::new());
     // A Text takes what is written; both have room for the longest name.
-    let _ = write!(temporary, "tmp/{name}");
+    let _ = write!(temporary, "tmp/{name}.{slot}");
     let _ = write!(place, "new/{name}");
     let file = match create(&folder, temporary.as_str()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -414,6 +414,8 @@ impl<'a> Scan<'a> {
             if broken.is_some_and(|queue| queue.is_over(ticket)) || state.seq > self.queue.synced {
                 self.forget(slot);
             } else {
+                let subject = Subject::Message { ticket, part: 0 };
+                self.fault(layout::block_of(slot), subject, Check::Replaced);
                 self.keep_damaged(slot);
             }
         }
