@@ -479,7 +479,7 @@ impl mote::daemon::world::Net for World {
             let latency = conn.latency;
             let begins = !std::mem::replace(&mut conn.is_taking, true);
             if begins {
-                self.plan(latency, Happening::Take(id));
+                self.plan(latency.max(1), Happening::Take(id));
             }
             if ready_again {
                 self.plan(1, Happening::Ready(id));
