@@ -173,9 +173,8 @@ impl World {
 
     /// When the daemon has read all that was written until now, `delivery` is known to it.
     pub fn confirm(&mut self, id: ConnId, delivery: Delivery) {
-        match self.net.conns.get_mut(&id) {
-            Some(conn) => conn.confirms.push_back((conn.written, delivery)),
-            None => {}
+        if let Some(conn) = self.net.conns.get_mut(&id) {
+            conn.confirms.push_back((conn.written, delivery));
         }
     }
 
