@@ -30,7 +30,13 @@ fn plan(seed: u64) -> Plan {
         1 => Kinds { hostile: true, ..Kinds::default() },
         2 => Kinds { servers: true, ..Kinds::default() },
         3 => Kinds { net: true, hostile: true, ..Kinds::default() },
-        4 => Kinds { disk: true, mailbox: true, medium: has_medium, ..Kinds::default() },
+        4 => Kinds {
+            disk: true,
+            mailbox: true,
+            servers: true,
+            medium: has_medium,
+            ..Kinds::default()
+        },
         5 => Kinds { cuts: true, clock: true, ..Kinds::default() },
         6 => Kinds { servers: true, cuts: true, mailbox: true, ..Kinds::default() },
         _ => Kinds {
