@@ -331,6 +331,7 @@ impl Run {
         world.weather = Weather::default();
         world.kinds = Kinds::default();
         world.fuse = None;
+        world.net_heal();
         world.agenda.retain(|_, what| {
             let is_trouble = matches!(
                 what,
