@@ -2,7 +2,8 @@
 //! that can go wrong with each of them; a shadow of every mail decides.
 //!
 //! `SEED=n` plays one seed, with its trace if it fails (`LIVE=1`: as it goes); `SEEDS=n` plays so
-//! many, from `FROM` on. The same seed goes the same way, bit for bit.
+//! many, from `FROM` on. The same seed goes the same way, bit for bit. `MEDIUM=1` lets the medium
+//! fail to be read during recoveries, too, in every sixteenth seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
@@ -21,6 +22,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// What a seed is about.
 fn plan(seed: u64) -> Plan {
+    let has_medium = seed % 16 == 12 && number("MEDIUM").is_some();
     let mut rng = Rng::new(seed ^ 0x5eed);
     let kinds = match seed % 8 {
         0 if seed % 16 == 8 => Kinds { admin: true, ..Kinds::default() },
@@ -28,7 +30,13 @@ fn plan(seed: u64) -> Plan {
         1 => Kinds { hostile: true, ..Kinds::default() },
         2 => Kinds { servers: true, ..Kinds::default() },
         3 => Kinds { net: true, hostile: true, ..Kinds::default() },
-        4 => Kinds { disk: true, mailbox: true, medium: seed % 16 == 12, ..Kinds::default() },
+        4 => Kinds {
+            disk: true,
+            mailbox: true,
+            servers: true,
+            medium: has_medium,
+            ..Kinds::default()
+        },
         5 => Kinds { cuts: true, clock: true, ..Kinds::default() },
         6 => Kinds { servers: true, cuts: true, mailbox: true, ..Kinds::default() },
         _ => Kinds {
@@ -80,7 +88,7 @@ fn seeds() {
     let from = number("FROM").unwrap_or(0);
     let counts = match (number("SEED"), number("SEEDS")) {
         (Some(seed), _) => sweep([seed].into_iter()),
-        (None, count) => sweep(from..from + count.unwrap_or(40)),
+        (None, count) => sweep(from..from + count.unwrap_or(16)),
     };
     println!("{counts:?}");
 }

@@ -1,8 +1,8 @@
 //! A disk with a cache: what is written is durable after a sync, and after a cut each sector of
 //! what was not is old, new, or any version between.
 //!
-//! A sync that fails leaves a random part of what it was about on the medium and takes the rest for
-//! clean: reads from the cache still show it, reads from the medium do not, and a further sync
+//! A sync that fails leaves a random part of what it was about on the medium and takes the rest
+//! for clean: reads from the cache still show it, reads from the medium do not, and a further sync
 //! brings nothing of it (the kernel's behaviour since 4.13).
 
 use super::rng::Rng;

@@ -1,5 +1,4 @@
-//! A world in which the whole daemon lives: seeded, so that everything in it happens again the
-//! same.
+//! A world in which the whole daemon lives: seeded, so that all of it happens again the same.
 //!
 //! - `world` time, the agenda, the daemon's traits · `weather` how bad it is · `rng` chance
 //! - `disk` writes that are not synced · `net` sockets · `mailbox` Maildirs and the drop directory

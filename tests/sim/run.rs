@@ -331,6 +331,7 @@ impl Run {
         world.weather = Weather::default();
         world.kinds = Kinds::default();
         world.fuse = None;
+        world.net_heal();
         world.agenda.retain(|_, what| {
             let is_trouble = matches!(
                 what,
@@ -343,7 +344,9 @@ impl Run {
         }
         note(|| format!("{:>10} everything is well from now on", world.now));
         if self.plan.kinds.admin || self.plan.kinds.medium {
-            // What damage or an administrator had held.
+            // What damage or an administrator had held, once the queue is there again.
+            let next = self.world.now + 5 * MINUTE;
+            self.go(next);
             self.world.administer("release all", false);
         }
         let retry = self.plan.retry_max;

@@ -3,8 +3,8 @@
 //! Each handing-in of a mail is a mail of its own here, with its number in every address
 //! (`r0.m17@…`, sender `s.m17@…`) and in its text, so that whatever arrives anywhere says where it
 //! came from. Outcomes of a recipient are deliveries and reports of failure. There may be one; one
-//! more is excused for every outcome of which the daemon could not know, or could not know any
-//! more: its final reply was never read, or the power went before the next write of a state page.
+//! more is excused for every outcome of which the daemon could not know, or not know any more: its
+//! final reply was never read, or the power went before the next write of a state page.
 
 use std::collections::BTreeMap;
 
