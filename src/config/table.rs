@@ -242,7 +242,7 @@ pub(super) const KEYS: &[Key] = &[
         // Two are kept for loopback, one must be left for strangers.
         kind: Kind::Number { least: 1 + crate::limits::LOCAL_SLOTS as u64, most: 4096 },
         default: "16",
-        help: "Connections that may send mail in at one time. Each takes about 10K of memory.",
+        help: "Connections that may send mail in at one time. Each takes about 22K of memory.",
         set: |draft, given| given.medium().map(|count| draft.config.sessions = count),
     },
     Key {
