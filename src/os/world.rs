@@ -259,14 +259,15 @@ impl World {
         make_directory(&settings.run_directory, run_mode)?;
         let disk = open_image(settings, format)?;
 
-        let mut reactor = Reactor::new(settings.tokens).map_err(system("make a poll"))?;
-        let listeners = listen(&mut reactor, settings)?;
-        reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
-
+        // Before anybody can connect: who finds the daemon gone again leaves his mail there.
         let drop_path = drop_path(&settings.spool_directory);
         let drop_error = |error| OpenError::Directory { path: drop_path.clone(), error };
         let is_shared = settings.is_system && process::user_id() == 0;
         drops::ensure_directory(&drop_path, is_shared).map_err(drop_error)?;
+        let mut reactor = Reactor::new(settings.tokens).map_err(system("make a poll"))?;
+        let listeners = listen(&mut reactor, settings)?;
+        reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
+
         let file_bytes_max = settings.message_size.saturating_add(ENVELOPE_BYTES_MAX);
         let drops = Drops::open(&drop_path, file_bytes_max).map_err(drop_error)?;
         let watch = Watch::open(&drop_path).ok();
