@@ -109,12 +109,12 @@ class Mote:
             except ConnectionRefusedError:
                 assert self.process.poll() is None, "mote has ended"
                 time.sleep(0.002)
-        scanned.wait(60)
+        assert scanned.wait(60), "the log does not tell of the spool"
         return self.scan, greeted
 
     def listen(self, begin, scanned):
         for line in self.process.stderr:
-            if b" messages, opened" in line and self.scan is None:
+            if b" messages, epoch" in line and self.scan is None:
                 self.scan = time.monotonic() - begin
                 scanned.set()
 
