@@ -47,8 +47,9 @@ check: rust ## formatting, lints, documentation and the tidy test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
 	$(CARGO) test --test tidy
 
-crash: rust ## cut the power POINTS times from SEED on in a simulated queue
+crash: rust ## cut the power POINTS times from SEED on in a simulated queue; SWEEP=1: then faults
 	POINTS=$(POINTS) SEED=$(SEED) $(CARGO) test --quiet --profile crash --test crash
+	@if [ -n "$(SWEEP)" ]; then $(MAKE) faults; fi
 
 faults: build ## kill and hurt the real binary at each of its system calls (half an hour)
 	python3 tests/faults/sweep.py $(MOTE)
