@@ -100,7 +100,8 @@
 //!    `daemon/turn.rs`, whose `daemon/service.rs` reads the socket straight into the session's
 //!    buffer (`intake/session.rs`). Who gets a session at all is decided in `daemon/doors.rs`.
 //! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
-//!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets.
+//!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets and
+//!    `smtp/parameter.rs` for what stands behind; `smtp/offer.rs` tells which extensions there are.
 //! 3. MAIL asks the queue for room, RCPT asks `intake/admission.rs`. `relay/route.rs` tells,
 //!    through the daemon, which lanes each recipient needs. The envelope goes into a draft as
 //!    records (`queue/draft.rs`, `queue/envelope.rs`).

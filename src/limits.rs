@@ -11,9 +11,10 @@ pub const LINE_BYTES_MAX: usize = 2048;
 /// session that never reads that much at one time never touches the pages behind.
 pub const INPUT_BYTES: usize = 16 * 1024;
 /// Replies of a session that wait to be written.
-pub const REPLIES_BYTES: usize = 1024;
-/// Room that must be free among the replies before the next command is read: the longest reply.
-pub const REPLY_BYTES_MAX: usize = 512;
+pub const REPLIES_BYTES: usize = 1536;
+/// Room that must be free among the replies before the next command is read: the longest reply,
+/// which is the one to EHLO.
+pub const REPLY_BYTES_MAX: usize = 768;
 /// What a sending slot writes from.
 pub const OUTPUT_BYTES: usize = 4096;
 /// A mailbox: RFC 5321 §4.5.3.1.3 allows a path of 256 with its angle brackets.

@@ -29,6 +29,7 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
+use crate::smtp::offer::Offers;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Event, Server, Terms};
 use core::fmt::Write as _;
@@ -269,12 +270,12 @@ impl Session {
                 }
                 Event::Again => *last_useful = now,
                 Event::Hello { name, extended } => work.hello(name, extended),
-                Event::Mail { path, size, .. } => {
-                    server.answer(work.mail(path, size, context), replies, now);
+                Event::Mail { path, parameters } => {
+                    server.answer(work.mail(path, parameters.size, context), replies, now);
                     *last_useful = now;
                 }
-                Event::Recipient(recipient) => {
-                    server.answer(work.recipient(recipient, context), replies, now);
+                Event::Recipient { path, .. } => {
+                    server.answer(work.recipient(path, context), replies, now);
                     *last_useful = now;
                 }
                 Event::Data => server.answer(work.data(), replies, now),
@@ -348,6 +349,7 @@ impl Work {
             recipients_max: self.admission.recipients_max,
             command_timeout: config.command_timeout,
             data_timeout: config.data_timeout,
+            offers: Offers { limits: true, ..Offers::BASIC },
         }
     }
 

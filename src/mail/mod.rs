@@ -19,3 +19,4 @@ pub mod header;
 pub mod normal;
 pub mod report;
 pub mod stamp;
+pub mod timestamp;

@@ -78,10 +78,11 @@ pub fn write_message_id(out: &mut dyn Write, id: u64, image: u64, hostname: &str
     write!(out, "<{}.{}@{hostname}>", Base62(id), Base62(image))
 }
 
+/// 9999-12-31T23:59:59Z.
+pub(super) const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Writes a date-time of RFC 5322 §3.3 for somebody `zone_minutes` east of UTC.
 pub fn write_date(out: &mut dyn Write, time: UnixTime, zone_minutes: i16) -> fmt::Result {
-    /// 9999-12-31T23:59:59.
-    const LAST_SECOND: i64 = 253_402_300_799;
     const DAY_SECONDS: i64 = 86_400;
     let zone = zone_minutes.clamp(-5999, 5999);
     let local = time.seconds.saturating_add(i64::from(zone) * 60).clamp(0, LAST_SECOND);
@@ -107,7 +108,7 @@ fn pick<'a>(names: &[&'a str], index: i64) -> &'a str {
 ///
 /// Years are counted from March here, so that the leap day is a year's last; 400 of them are always
 /// 146 097 days (Howard Hinnant's `civil_from_days`).
-const fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(super) const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

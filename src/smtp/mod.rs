@@ -8,5 +8,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod line;
+pub mod offer;
+pub mod parameter;
 pub mod reply;
 pub mod server;

@@ -23,9 +23,11 @@
 //!
 //! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034.
 
-use super::command::{self, Body, Command};
+use super::command::{self, Command};
 use super::data::{DotReader, Piece};
 use super::line::{Flaw, Line, find_line, skip_line};
+use super::offer::{Offers, write_hello};
+use super::parameter::{MailParameters, RcptParameters};
 use super::reply::Reply;
 use crate::base::ascii::Base62;
 use crate::base::buffer::Buffer;
@@ -51,6 +53,8 @@ pub struct Terms<'a> {
     pub command_timeout: Duration,
     /// Without any byte of a message.
     pub data_timeout: Duration,
+    /// Extensions.
+    pub offers: Offers,
 }
 
 /// What one step came to.
@@ -72,13 +76,16 @@ pub enum Event<'a> {
     Mail {
         /// Where reports go.
         path: ReversePath<'a>,
-        /// The size declared; never more than [`Terms::size_max`].
-        size: Option<u64>,
-        /// BODY=8BITMIME.
-        eight_bit: bool,
+        /// What is said of the message; its size is never more than [`Terms::size_max`].
+        parameters: MailParameters<'a>,
     },
     /// May the mail go to there? [`Server::answer`]; 250 adds it.
-    Recipient(Address<'a>),
+    Recipient {
+        /// Where it goes.
+        path: Address<'a>,
+        /// What is said of the recipient.
+        parameters: RcptParameters<'a>,
+    },
     /// May the data come? [`Server::answer`]; 354 lets it.
     Data,
     /// Bytes of the message, never none. Nothing more of it comes once it is to be refused.
@@ -103,6 +110,8 @@ pub struct Server {
     is_fresh: bool,
     /// The rest of a flawed line is being thrown away.
     is_skipping: bool,
+    /// HELO was said last: no extensions.
+    is_plain: bool,
     bad_commands: u8,
     idle_commands: u16,
     command_timeout: Duration,
@@ -175,6 +184,7 @@ impl Server {
             is_local,
             is_fresh: true,
             is_skipping: false,
+            is_plain: false,
             bad_commands: 0,
             idle_commands: 0,
             command_timeout: Duration::ZERO,
@@ -344,7 +354,7 @@ impl Server {
                 (consumed, event)
             }
             Line::Complete { text, consumed } => {
-                let command = command::parse(text);
+                let command = command::parse(text, &self.offers(terms));
                 if self.is_second_hello(command.ok()) {
                     // RFC 5321 §4.1.4: a hello resets, which is an event of its own; then the same
                     // line is read again.
@@ -384,17 +394,17 @@ impl Server {
             _ if is_idle => self.give_up(Reply::TOO_MANY_IDLE, out),
             Command::Helo(name) => self.hello(name, false, out, terms),
             Command::Ehlo(name) => self.hello(name, true, out, terms),
-            Command::Mail { path, size, body } => match self.state {
+            Command::Mail { path, parameters } => match self.state {
                 State::AwaitHello => self.blame(Reply::HELLO_FIRST, out),
                 State::AwaitRecipient => self.blame(Reply::NESTED_MAIL, out),
                 // RFC 1870 §6.1: too large for ever, so there is no need to ask.
-                _ if size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
+                _ if parameters.size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
                 _ => {
                     self.enter(State::AwaitAnswer(Question::Mail));
-                    Event::Mail { path, size, eight_bit: body == Some(Body::EightBitMime) }
+                    Event::Mail { path, parameters }
                 }
             },
-            Command::Rcpt { path } => match self.transaction {
+            Command::Rcpt { path, parameters } => match self.transaction {
                 None => self.blame(self.mail_first(), out),
                 // RFC 5321 §4.5.3.1.10: 452, so that the rest comes in another transaction.
                 Some(transaction) if transaction.recipients >= terms.recipients_max => {
@@ -402,7 +412,7 @@ impl Server {
                 }
                 Some(_) => {
                     self.enter(State::AwaitAnswer(Question::Recipient));
-                    Event::Recipient(path)
+                    Event::Recipient { path, parameters }
                 }
             },
             Command::Data => match self.transaction {
@@ -430,20 +440,20 @@ impl Server {
         terms: &Terms<'_>,
     ) -> Event<'a> {
         self.idle_commands = self.idle_commands.saturating_add(1);
-        let Terms { hostname, size_max, .. } = terms;
+        self.is_plain = !extended;
+        let Terms { hostname, size_max, recipients_max, offers, .. } = terms;
         if extended {
-            say(
-                out,
-                format_args!(
-                    "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_max}\r\n\
-                     250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
-                ),
-            );
+            write_hello(out, hostname, *size_max, *recipients_max, offers);
         } else {
             say(out, format_args!("250 {hostname}\r\n"));
         }
         self.enter(State::AwaitMail);
         Event::Hello { name, extended }
+    }
+
+    /// What the peer may use now.
+    const fn offers(&self, terms: &Terms<'_>) -> Offers {
+        if self.is_plain { Offers::NONE } else { terms.offers }
     }
 
     fn reset(&mut self, out: &mut Buffer) -> Event<'static> {
@@ -580,6 +590,7 @@ mod tests {
         recipients_max: 100,
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
+        offers: Offers::BASIC,
     };
     const NOW: Instant = Instant::from_millis(0);
 
@@ -605,7 +616,7 @@ mod tests {
                 Event::Close => return events,
                 Event::Wait => out.clear(),
                 Event::Mail { .. } => server.answer(Reply::SENDER_OK, out, NOW),
-                Event::Recipient(_) => server.answer(Reply::RECIPIENT_OK, out, NOW),
+                Event::Recipient { .. } => server.answer(Reply::RECIPIENT_OK, out, NOW),
                 Event::Data => server.answer(Reply::START_DATA, out, NOW),
                 Event::End { bare: true } => server.refused(Reply::BARE_IN_MESSAGE, out, NOW),
                 Event::End { bare: false } => server.accepted(Base62(1), out, NOW),
@@ -654,20 +665,6 @@ mod tests {
         assert_eq!(taken, (6, Event::Close));
     }
 
-    #[test]
-    fn the_longest_answer_fits() {
-        let hostname = "h".repeat(255);
-        let terms = Terms { hostname: &hostname, size_max: u64::MAX, ..TERMS };
-        let mut out = Buffer::new(REPLY_BYTES_MAX);
-        let mut server = Server::new(false);
-        server.greet(&terms, &mut out, NOW);
-        assert!(out.readable().ends_with(b"\r\n"));
-        out.clear();
-        let (_, event) = server.step(b"EHLO x\r\n", &mut out, &terms, NOW);
-        assert!(matches!(event, Event::Hello { extended: true, .. }));
-        assert!(out.readable().ends_with(b"250 ENHANCEDSTATUSCODES\r\n"));
-    }
-
     /// Threats 4: every byte at every place of every command that holds a name or an address.
     #[test]
     fn no_control_byte_gets_through() {
@@ -697,7 +694,7 @@ mod tests {
                         Event::Mail { path: ReversePath::Address(address), .. } => {
                             address.as_str().as_bytes()
                         }
-                        Event::Recipient(address) => address.as_str().as_bytes(),
+                        Event::Recipient { path, .. } => path.as_str().as_bytes(),
                         _ => b"",
                     };
                     assert!(seen.iter().all(|byte| (b' '..=b'~').contains(byte)), "{event:?}");

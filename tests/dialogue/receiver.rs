@@ -2,6 +2,7 @@
 //!
 //!     local               the peer is one of this machine
 //!     size N, recipients N                   the terms
+//!     offer WORD …        extensions: limits chunking binary utf8 dsn hold auth
 //!     mail NAME, rcpt NAME, data NAME        the answer to the next such question (a queue each)
 //!     end NAME, end hold  the verdict on the next message, or none before `commit`
 //!     commit              the verdict on the held message: it is accepted
@@ -14,9 +15,11 @@ use crate::Player;
 use crate::script::Line;
 use mote::base::ascii::Base62;
 use mote::base::buffer::Buffer;
-use mote::base::time::Instant;
+use mote::base::time::{Instant, UnixTime};
 use mote::limits::{INPUT_BYTES, REPLIES_BYTES};
 use mote::mail::address::ReversePath;
+use mote::smtp::offer::{HoldMax, Offers};
+use mote::smtp::parameter::{Body, Hold, MailParameters, RcptParameters};
 use mote::smtp::reply::Reply;
 use mote::smtp::server::{Event, Server, Terms};
 use std::collections::VecDeque;
@@ -48,6 +51,7 @@ impl Receiver {
                 recipients_max: 100,
                 command_timeout: Duration::from_secs(300),
                 data_timeout: Duration::from_secs(180),
+                offers: Offers::BASIC,
             },
             input: Buffer::new(INPUT_BYTES),
             out: Buffer::new(REPLIES_BYTES),
@@ -65,6 +69,9 @@ impl Receiver {
             match words.split(' ').collect::<Vec<_>>()[..] {
                 ["size", bytes] => receiver.terms.size_max = bytes.parse().unwrap(),
                 ["recipients", count] => receiver.terms.recipients_max = count.parse().unwrap(),
+                ["offer", ref words @ ..] => {
+                    words.iter().for_each(|word| offer(&mut receiver.terms.offers, word));
+                }
                 ["mail", name] => receiver.answers[0].push_back(find_reply(name)),
                 ["rcpt", name] => receiver.answers[1].push_back(find_reply(name)),
                 ["data", name] => receiver.answers[2].push_back(find_reply(name)),
@@ -110,18 +117,16 @@ impl Receiver {
                 let word = if extended { "EHLO" } else { "HELO" };
                 self.told.push(format!("{word} {}", name.escape_ascii()));
             }
-            Event::Mail { path, size, eight_bit } => {
+            Event::Mail { path, parameters } => {
                 let path = match path {
                     ReversePath::Null => "",
                     ReversePath::Address(address) => address.as_str(),
                 };
-                let size = size.map_or(String::new(), |size| format!(" size={size}"));
-                let eight_bit = if eight_bit { " 8bit" } else { "" };
-                self.told.push(format!("MAIL <{path}>{size}{eight_bit}"));
+                self.told.push(format!("MAIL <{path}>{}", show_mail(&parameters)));
                 self.answer(0, Reply::SENDER_OK);
             }
-            Event::Recipient(address) => {
-                self.told.push(format!("RCPT <{}>", address.as_str()));
+            Event::Recipient { path, parameters } => {
+                self.told.push(format!("RCPT <{}>{}", path.as_str(), show_rcpt(&parameters)));
                 self.answer(1, Reply::RECIPIENT_OK);
             }
             Event::Data => {
@@ -163,6 +168,53 @@ impl Receiver {
             self.is_closed = true;
         }
     }
+}
+
+fn offer(offers: &mut Offers, word: &str) {
+    match word {
+        "limits" => offers.limits = true,
+        "chunking" => offers.chunking = true,
+        "binary" => offers.binary = true,
+        "utf8" => offers.utf8 = true,
+        "dsn" => offers.dsn = true,
+        "hold" => {
+            let until = UnixTime { seconds: 1_900_000_000, trusted: true };
+            offers.hold = Some(HoldMax { seconds: 604_800, until });
+        }
+        "auth" => offers.auth = true,
+        word => panic!("no extension {word}"),
+    }
+}
+
+/// What is said of a message, as a script shows it.
+fn show_mail(parameters: &MailParameters<'_>) -> String {
+    let MailParameters { size, body, utf8, ret, envid, hold } = parameters;
+    let body = body.as_ref().and_then(|body| match body {
+        Body::SevenBit => None,
+        Body::EightBitMime => Some(" 8bit".to_string()),
+        Body::BinaryMime => Some(" binary".to_string()),
+    });
+    let hold = hold.map(|hold| match hold {
+        Hold::For(seconds) => format!(" for={seconds}"),
+        Hold::Until(time) => format!(" until={time}"),
+    });
+    let words = [
+        size.map(|size| format!(" size={size}")),
+        body,
+        utf8.then(|| " utf8".to_string()),
+        ret.map(|ret| format!(" ret={}", ret.word())),
+        envid.map(|envid| format!(" envid={envid}")),
+        hold,
+    ];
+    words.into_iter().flatten().collect()
+}
+
+/// What is said of a recipient, as a script shows it.
+fn show_rcpt(parameters: &RcptParameters<'_>) -> String {
+    let RcptParameters { notify, orcpt } = parameters;
+    let notify = notify.map(|notify| format!(" notify={notify}"));
+    let orcpt = orcpt.map(|orcpt| format!(" orcpt={orcpt}"));
+    [notify, orcpt].into_iter().flatten().collect()
 }
 
 /// A message as a script shows it.
