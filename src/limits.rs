@@ -10,6 +10,15 @@ pub const LINE_BYTES_MAX: usize = 2048;
 /// quarter of this takes four times the system calls, and a sixth more time for a large mail. A
 /// session that never reads that much at one time never touches the pages behind.
 pub const INPUT_BYTES: usize = 16 * 1024;
+/// A decoded response of a client that logs in: what a line can hold in base64. RFC 4616 allows
+/// PLAIN 767.
+pub const SASL_RESPONSE_BYTES_MAX: usize = LINE_BYTES_MAX / 4 * 3;
+/// A challenge of ours, before base64.
+pub const SASL_CHALLENGE_BYTES_MAX: usize = 372;
+/// The name of somebody who logs in.
+pub const LOGIN_NAME_BYTES_MAX: usize = 64;
+/// A password of theirs.
+pub const PASSWORD_BYTES_MAX: usize = 256;
 /// Replies of a session that wait to be written.
 pub const REPLIES_BYTES: usize = 1536;
 /// Room that must be free among the replies before the next command is read: the longest reply,
@@ -63,6 +72,8 @@ pub const LISTEN_BACKLOG: i32 = 128;
 
 const _: () = assert!(LINE_BYTES_MAX <= INPUT_BYTES);
 const _: () = assert!(2 * REPLY_BYTES_MAX <= REPLIES_BYTES);
+const _: () = assert!(6 + SASL_CHALLENGE_BYTES_MAX.div_ceil(3) * 4 <= REPLY_BYTES_MAX);
+const _: () = assert!(2 * LOGIN_NAME_BYTES_MAX + PASSWORD_BYTES_MAX + 2 <= SASL_RESPONSE_BYTES_MAX);
 const _: () = assert!(ADDRESS_BYTES_MAX + 2 <= 256);
 const _: () = assert!(TEXT_LINE_BYTES_MAX + 3 <= OUTPUT_BYTES);
 const _: () = assert!(REMOTE_TEXT_BYTES_MAX <= REMOTE_LINE_BYTES_MAX);

@@ -3,6 +3,7 @@
 //! Full is an answer ([`Full`]), never an allocation. What is inside is always one slice.
 
 use core::fmt;
+use zeroize::Zeroize as _;
 
 /// The buffer has no room for what was offered; nothing of it was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,12 +14,14 @@ pub struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Bytes behind this were never written since the last wiping.
+    reached: usize,
 }
 
 impl Buffer {
     /// An empty buffer that holds at most `capacity` bytes.
     pub fn new(capacity: usize) -> Buffer {
-        Buffer { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
+        Buffer { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0, reached: 0 }
     }
 
     /// What waits to be consumed.
@@ -62,6 +65,7 @@ impl Buffer {
     /// Counts `count` bytes, written into [`Buffer::writable`], in.
     pub fn produced(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
+        self.reached = self.reached.max(self.end);
     }
 
     /// Appends all of `bytes` or nothing.
@@ -78,6 +82,20 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+    }
+
+    /// Leaves nothing of what was consumed or forgotten in memory (threats 19).
+    pub fn wipe_consumed(&mut self) {
+        let (start, end, reached) = (self.start, self.end, self.reached);
+        self.bytes.get_mut(..start).unwrap_or_default().zeroize();
+        self.bytes.get_mut(end..reached).unwrap_or_default().zeroize();
+        self.reached = end;
+    }
+
+    /// Forgets everything, and leaves nothing of it in memory.
+    pub fn wipe(&mut self) {
+        self.clear();
+        self.wipe_consumed();
     }
 }
 
@@ -167,6 +185,21 @@ mod tests {
         buffer.consume(9);
         assert!(buffer.is_empty());
         assert_eq!(buffer.writable().len(), 4);
+    }
+
+    #[test]
+    fn wiping_leaves_only_what_waits() {
+        let mut buffer = Buffer::new(8);
+        buffer.push(b"secret").unwrap();
+        buffer.consume(5);
+        buffer.push(b"abc").unwrap();
+        buffer.consume(1);
+        buffer.wipe_consumed();
+        assert_eq!(buffer.readable(), b"abc");
+        assert_eq!(buffer.bytes.iter().filter(|byte| **byte != 0).count(), 3);
+        buffer.consume(1);
+        buffer.wipe();
+        assert_eq!(*buffer.bytes, [0; 8]);
     }
 
     #[test]

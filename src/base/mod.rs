@@ -4,5 +4,6 @@
 
 pub mod ascii;
 pub mod buffer;
+pub mod secret;
 pub mod slots;
 pub mod time;

@@ -8,6 +8,8 @@
 //! Start with `world`; then `reactor` (the only file that names mio) and `disk`.
 
 pub mod clock;
+#[cfg(feature = "tls")]
+pub mod crypto;
 pub mod disk;
 pub mod drops;
 mod folder;

@@ -11,4 +11,5 @@ pub mod line;
 pub mod offer;
 pub mod parameter;
 pub mod reply;
+pub mod sasl;
 pub mod server;
