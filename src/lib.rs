@@ -105,8 +105,9 @@
 //! 3. MAIL asks the queue for room, RCPT asks `intake/admission.rs`. `relay/route.rs` tells,
 //!    through the daemon, which lanes each recipient needs. The envelope goes into a draft as
 //!    records (`queue/draft.rs`, `queue/envelope.rs`).
-//! 4. DATA: `smtp/data.rs` takes the dots out, `mail/header.rs` measures what streams by, and the
-//!    draft writes full blocks (`queue/block.rs`) through `os/disk.rs`.
+//! 4. DATA: `smtp/data.rs` takes the dots out (BDAT: `smtp/chunk.rs` counts bytes),
+//!    `mail/header.rs` measures what streams by, and the draft writes full blocks
+//!    (`queue/block.rs`) through `os/disk.rs`.
 //! 5. The final dot: `Queue::finish` writes the header block and puts the message on the batch. At
 //!    the end of the turn `Queue::commit` syncs once for all of them (`queue/commit.rs`), and the
 //!    session says 250.

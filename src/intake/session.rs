@@ -280,6 +280,10 @@ impl Session {
                 }
                 Event::Data => server.answer(work.data(), replies, now),
                 Event::Body(bytes) => work.body(bytes, context),
+                Event::Chunk { bare } => {
+                    server.answer(work.chunk(bare, context.queue), replies, now);
+                    *last_useful = now;
+                }
                 Event::End { bare } => match work.end(bare, context) {
                     Ok(()) => *stand = Stand::AwaitCommit,
                     Err(reply) => server.refused(reply, replies, now),
@@ -349,7 +353,7 @@ impl Work {
             recipients_max: self.admission.recipients_max,
             command_timeout: config.command_timeout,
             data_timeout: config.data_timeout,
-            offers: Offers { limits: true, ..Offers::BASIC },
+            offers: Offers { limits: true, chunking: true, ..Offers::BASIC },
         }
     }
 
@@ -458,6 +462,15 @@ impl Work {
     fn data(&self) -> Reply {
         let refusal = self.transaction.as_ref().and_then(|transaction| transaction.refusal);
         refusal.unwrap_or(Reply::START_DATA)
+    }
+
+    /// A 250 to a chunk says that it came, not that it is durable (decisions 4).
+    fn chunk(&mut self, bare: bool, queue: &mut Queue) -> Reply {
+        if bare {
+            self.refuse(Reply::BARE_IN_MESSAGE, queue);
+        }
+        let refusal = self.transaction.as_ref().and_then(|transaction| transaction.refusal);
+        refusal.unwrap_or(Reply::CHUNK_OK)
     }
 
     fn body<D: Disk>(&mut self, bytes: &[u8], context: &mut Context<'_, D>) {

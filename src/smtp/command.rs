@@ -11,6 +11,7 @@
 //!
 //! Read first: RFC 5321 §4.1.1, §4.1.2.
 
+use super::chunk::{self, ChunkSize};
 use super::offer::Offers;
 use super::parameter::{
     MailParameters, RcptParameters, parse_mail_parameters, parse_rcpt_parameters,
@@ -44,6 +45,8 @@ pub enum Command<'a> {
     },
     /// DATA.
     Data,
+    /// BDAT, offered or not: its bytes follow.
+    Bdat(ChunkSize),
     /// RSET.
     Rset,
     /// NOOP, with anything behind it.
@@ -75,6 +78,8 @@ pub enum CommandError {
     Rcpt,
     /// The reverse path.
     Sender(AddressError),
+    /// No size behind BDAT: how many bytes follow cannot be told.
+    Chunk,
     /// The forward path.
     Recipient(AddressError),
     /// Behind the path stands something that is not a parameter, or one that misses its value.
@@ -97,6 +102,7 @@ impl CommandError {
             CommandError::NoArgument => Reply::NEEDS_ARGUMENT,
             CommandError::Mail => Reply::BAD_MAIL,
             CommandError::Rcpt => Reply::BAD_RCPT,
+            CommandError::Chunk => Reply::BAD_CHUNK,
             CommandError::Sender(error) => Reply::BAD_SENDER.with_text(error.text()),
             CommandError::Recipient(error) => Reply::BAD_RECIPIENT.with_text(error.text()),
             CommandError::Parameter => Reply::BAD_PARAMETER,
@@ -125,6 +131,8 @@ pub fn parse<'a>(line: &'a [u8], offers: &Offers) -> Result<Command<'a>, Command
         parse_rcpt(argument, offers)
     } else if is(b"DATA") {
         alone(Command::Data, argument)
+    } else if is(b"BDAT") {
+        chunk::parse_size(argument).map(Command::Bdat).ok_or(CommandError::Chunk)
     } else if is(b"RSET") {
         alone(Command::Rset, argument)
     } else if is(b"NOOP") {

@@ -10,6 +10,7 @@
 //!
 //! Read first: RFC 5321 §2.3.8, §4.5.3.1.4.
 
+use super::reply::Reply;
 use crate::limits::LINE_BYTES_MAX;
 use memchr::{memchr, memchr2};
 
@@ -43,6 +44,23 @@ pub enum Flaw {
     TooLong,
     /// Holds a CR without LF, or an LF without CR (RFC 5321 §2.3.8).
     Bare,
+}
+
+impl Flaw {
+    /// What to answer.
+    pub(super) const fn reply(self) -> Reply {
+        match self {
+            Flaw::TooLong => Reply::LINE_TOO_LONG,
+            Flaw::Bare => Reply::LINE_BARE,
+        }
+    }
+}
+
+/// True if what a peer says first is HTTP or TLS, which a browser or a scanner was led to send here
+/// (threats 3).
+pub(super) fn is_foreign(input: &[u8]) -> bool {
+    let words: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", &[0x16, 0x03]];
+    words.iter().any(|word| input.starts_with(word))
 }
 
 /// Finds the first line of `input`.

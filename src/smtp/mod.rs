@@ -4,11 +4,13 @@
 //! knows of the queue, the config or a socket, and nothing here allocates: buffers are lent for the
 //! length of a call. Start reading at [`server`], which receives, and [`client`], which sends.
 
+pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
 pub mod line;
 pub mod offer;
+mod pace;
 pub mod parameter;
 pub mod reply;
 pub mod sasl;

@@ -109,6 +109,7 @@ impl Reply {
     pub const SENDER_OK: Reply = reply(250, 1, 0, "Sender ok");
     pub const RECIPIENT_OK: Reply = reply(250, 1, 5, "Recipient ok");
     pub const START_DATA: Reply = plain(354, "End data with <CR><LF>.<CR><LF>");
+    pub const CHUNK_OK: Reply = reply(250, 0, 0, "Chunk received");
     pub const BYE: Reply = reply(221, 0, 0, "Bye");
     // RFC 5321 §3.5.3: 252 promises nothing.
     pub const CANNOT_VERIFY: Reply = reply(252, 5, 0, "Send some mail, and it will be tried");
@@ -133,6 +134,7 @@ impl Reply {
     pub const NEEDS_ARGUMENT: Reply = reply(501, 5, 4, "This command needs an argument");
     pub const BAD_MAIL: Reply = reply(501, 5, 4, "Syntax: MAIL FROM:<address>");
     pub const BAD_RCPT: Reply = reply(501, 5, 4, "Syntax: RCPT TO:<address>");
+    pub const BAD_CHUNK: Reply = reply(501, 5, 4, "Syntax: BDAT size [LAST]; closing");
     pub const BAD_SENDER: Reply = reply(501, 1, 7, "Not an address");
     pub const BAD_RECIPIENT: Reply = reply(501, 1, 3, "Not an address");
     pub const BAD_PARAMETER: Reply = reply(501, 5, 4, "Malformed parameter");
@@ -142,6 +144,8 @@ impl Reply {
     pub const HELLO_FIRST: Reply = reply(503, 5, 1, "Say EHLO or HELO first");
     pub const MAIL_FIRST: Reply = reply(503, 5, 1, "Say MAIL first");
     pub const NESTED_MAIL: Reply = reply(503, 5, 1, "Sender already given");
+    pub const WITHIN_CHUNKS: Reply = reply(503, 5, 1, "Only BDAT or RSET may follow a chunk");
+    pub const NEEDS_CHUNKS: Reply = reply(503, 5, 1, "A binary mail must come by BDAT");
     pub const NO_RECIPIENTS: Reply = reply(554, 5, 1, "No valid recipients");
 
     // Policy and room.

@@ -10,32 +10,30 @@
 //! slices of the input. Replies never echo the peer (threats 3, 20).
 //!
 //! Invariants ([`Server::check_invariants`]): a transaction exists exactly while the state says so;
-//! DATA needs an accepted recipient; a command is taken only while `out` has room for
+//! DATA and BDAT need an accepted recipient; a command is taken only while `out` has room for
 //! [`REPLY_BYTES_MAX`], which no answer to it exceeds. Session and transaction are two things, so
 //! RSET frees exactly one.
 //!
 //! Limits: a line by [`super::line`]; [`BAD_COMMANDS_MAX`]; [`IDLE_COMMANDS_MAX`]; a deadline for
-//! each command, armed anew only by a whole one, and none while the peer waits for us; in DATA a
-//! deadline for any progress and a floor for the rate; [`SESSION_TIMEOUT`] for strangers (threats
-//! 10).
+//! each command, armed anew only by a whole one, and none while the peer waits for us; in a message
+//! those of `pace`; [`SESSION_TIMEOUT`] for strangers (threats 10).
 //!
 //! When a limit is met the peer gets 421 and [`Event::Close`]; whatever the input, nothing panics.
 //!
-//! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034.
+//! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034; RFC 3030.
 
-use super::command::{self, Command};
+use super::chunk::{Chunk, ChunkReader};
+use super::command::{self, Command, CommandError};
 use super::data::{DotReader, Piece};
-use super::line::{Flaw, Line, find_line, skip_line};
+use super::line::{Line, find_line, is_foreign, skip_line};
 use super::offer::{Offers, write_hello};
-use super::parameter::{MailParameters, RcptParameters};
+use super::pace::Pace;
+use super::parameter::{Body, MailParameters, RcptParameters};
 use super::reply::Reply;
 use crate::base::ascii::Base62;
 use crate::base::buffer::Buffer;
 use crate::base::time::{Instant, earliest};
-use crate::limits::{
-    BAD_COMMANDS_MAX, DATA_RATE_FLOOR, DATA_RATE_GRACE, IDLE_COMMANDS_MAX, REPLY_BYTES_MAX,
-    SESSION_TIMEOUT,
-};
+use crate::limits::{BAD_COMMANDS_MAX, IDLE_COMMANDS_MAX, REPLY_BYTES_MAX, SESSION_TIMEOUT};
 use crate::mail::address::{Address, ReversePath};
 use core::fmt::{self, Write as _};
 use core::time::Duration;
@@ -90,7 +88,14 @@ pub enum Event<'a> {
     Data,
     /// Bytes of the message, never none. Nothing more of it comes once it is to be refused.
     Body(&'a [u8]),
-    /// The final dot. The verdict is [`Server::accepted`] or [`Server::refused`].
+    /// A chunk that is not the last has come. [`Server::answer`]: 250, or why the message is not
+    /// wanted.
+    Chunk {
+        /// What came so far holds a CR or LF on its own ([`Reply::BARE_IN_MESSAGE`]).
+        bare: bool,
+    },
+    /// The final dot, or the last chunk is over. The verdict is [`Server::accepted`] or
+    /// [`Server::refused`].
     End {
         /// It held a CR or LF on its own, so it must be refused ([`Reply::BARE_IN_MESSAGE`]).
         bare: bool,
@@ -103,77 +108,56 @@ pub enum Event<'a> {
 
 /// One session.
 pub struct Server {
-    state: State,
+    pub(super) state: State,
     /// True for loopback and the submit socket: the session as a whole may take any time.
     is_local: bool,
     /// No line has come yet, so the peer may still turn out not to speak SMTP at all.
     is_fresh: bool,
     /// The rest of a flawed line is being thrown away.
     is_skipping: bool,
-    /// HELO was said last: no extensions.
+    /// HELO or EHLO was said; HELO was said last: no extensions.
+    pub(super) is_greeted: bool,
     is_plain: bool,
     bad_commands: u8,
     idle_commands: u16,
-    command_timeout: Duration,
-    data_timeout: Duration,
-    command_deadline: Instant,
+    pub(super) command_timeout: Duration,
+    pub(super) data_timeout: Duration,
+    pub(super) command_deadline: Instant,
     session_deadline: Option<Instant>,
-    transaction: Option<Transaction>,
+    pub(super) transaction: Option<Transaction>,
 }
 
 /// From an accepted MAIL to the end of the message, or to RSET.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Transaction {
-    recipients: u8,
+pub(super) struct Transaction {
+    pub(super) recipients: u8,
+    /// BODY=BINARYMIME.
+    pub(super) is_binary: bool,
+    /// Chunks have come.
+    pub(super) chunks: Option<(ChunkReader, Pace)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
-enum State {
+pub(super) enum State {
     AwaitConnection,
     AwaitHello,
     AwaitMail,
     AwaitRecipient,
     AwaitAnswer(Question),
-    AwaitDot(Incoming),
+    AwaitDot(DotReader, Pace),
+    AwaitChunk(Chunk),
     AwaitCommit,
     AwaitClose,
 }
 
 /// What the caller was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Question {
-    Mail,
+pub(super) enum Question {
+    Mail { is_binary: bool },
     Recipient,
     Data,
-}
-
-/// A message on its way in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Incoming {
-    reader: DotReader,
-    since: Instant,
-    /// Off the wire so far.
-    bytes: u64,
-    progress_deadline: Instant,
-}
-
-impl Incoming {
-    fn new(now: Instant, timeout: Duration) -> Incoming {
-        let reader = DotReader::new();
-        Incoming { reader, since: now, bytes: 0, progress_deadline: now + timeout }
-    }
-
-    fn take(&mut self, count: usize, now: Instant, timeout: Duration) {
-        self.bytes = self.bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        self.progress_deadline = now + timeout;
-    }
-
-    /// When the average would fall below the floor.
-    fn rate_deadline(&self) -> Instant {
-        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / DATA_RATE_FLOOR);
-        self.since + DATA_RATE_GRACE.max(earned)
-    }
+    Chunk,
 }
 
 impl Server {
@@ -184,6 +168,7 @@ impl Server {
             is_local,
             is_fresh: true,
             is_skipping: false,
+            is_greeted: false,
             is_plain: false,
             bad_commands: 0,
             idle_commands: 0,
@@ -217,12 +202,21 @@ impl Server {
         match &mut self.state {
             State::AwaitConnection | State::AwaitAnswer(_) | State::AwaitCommit => (0, Event::Wait),
             State::AwaitClose => (0, Event::Close),
-            State::AwaitDot(incoming) => {
-                let (consumed, piece) = incoming.reader.step(input);
+            State::AwaitDot(reader, pace) => {
+                let (consumed, piece) = reader.step(input);
                 if consumed > 0 {
-                    incoming.take(consumed, now, self.data_timeout);
+                    pace.take(consumed, now, self.data_timeout);
                 }
-                (consumed, self.take_piece(piece))
+                let bare = reader.is_bare();
+                (consumed, self.take_piece(piece, bare))
+            }
+            State::AwaitChunk(chunk) => {
+                let (consumed, piece) = chunk.reader.step(input);
+                if consumed > 0 {
+                    chunk.pace.take(consumed, now, self.data_timeout);
+                }
+                let chunk = *chunk;
+                (consumed, self.take_chunk_piece(chunk, piece, out, now))
             }
             State::AwaitHello | State::AwaitMail | State::AwaitRecipient => {
                 if out.space() < REPLY_BYTES_MAX {
@@ -233,7 +227,8 @@ impl Server {
         }
     }
 
-    /// Answers what the last event asked: [`Event::Mail`], [`Event::Recipient`], [`Event::Data`].
+    /// Answers what the last event asked: [`Event::Mail`], [`Event::Recipient`], [`Event::Data`],
+    /// [`Event::Chunk`].
     pub fn answer(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
         let State::AwaitAnswer(question) = self.state else {
             debug_assert!(false, "nothing was asked");
@@ -243,14 +238,18 @@ impl Server {
         self.command_deadline = now + self.command_timeout;
         match (question, reply.code) {
             (_, 421) => return self.close(),
-            (Question::Mail, 250) => self.transaction = Some(Transaction::default()),
+            (Question::Mail { is_binary }, 250) => {
+                self.transaction = Some(Transaction { is_binary, ..Transaction::default() });
+            }
             (Question::Recipient, 250) => {
                 let transaction = self.transaction.get_or_insert_default();
                 transaction.recipients = transaction.recipients.saturating_add(1);
             }
             (Question::Data, 354) => {
-                return self.enter(State::AwaitDot(Incoming::new(now, self.data_timeout)));
+                let pace = Pace::new(now, self.data_timeout);
+                return self.enter(State::AwaitDot(DotReader::new(), pace));
             }
+            (Question::Chunk, _) => (),
             _ => self.idle_commands = self.idle_commands.saturating_add(1),
         }
         self.enter_ready();
@@ -293,10 +292,7 @@ impl Server {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Event::Wait;
         }
-        let is_slow = match &self.state {
-            State::AwaitDot(incoming) => incoming.rate_deadline() <= now,
-            _ => false,
-        };
+        let is_slow = self.pace().is_some_and(|pace| pace.rate_deadline() <= now);
         self.dismiss(if is_slow { Reply::TOO_SLOW } else { Reply::TIMED_OUT }, out);
         Event::Close
     }
@@ -304,21 +300,35 @@ impl Server {
     /// When to call [`Server::timed_out`]; none while the peer waits for us.
     pub fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::AwaitHello | State::AwaitMail | State::AwaitRecipient => self.command_deadline,
-            State::AwaitDot(incoming) => incoming.progress_deadline.min(incoming.rate_deadline()),
+            State::AwaitHello | State::AwaitMail => self.command_deadline,
+            State::AwaitRecipient => {
+                let rate = self.pace().map(|pace| pace.rate_deadline());
+                self.command_deadline.min(rate.unwrap_or(self.command_deadline))
+            }
+            State::AwaitDot(_, pace) | State::AwaitChunk(Chunk { pace, .. }) => pace.deadline(),
             _ => return None,
         };
         earliest(Some(own), self.session_deadline)
     }
 
-    /// True between 354 and the final dot.
+    /// True between 354 and the final dot, and within a chunk.
     pub const fn is_in_data(&self) -> bool {
-        matches!(self.state, State::AwaitDot(_))
+        matches!(self.state, State::AwaitDot(..) | State::AwaitChunk(_))
     }
 
-    fn take_piece<'a>(&mut self, piece: Piece<'a>) -> Event<'a> {
-        let State::AwaitDot(incoming) = &self.state else { return Event::Wait };
-        let bare = incoming.reader.is_bare();
+    /// How fast the message comes that is under way, also between its chunks.
+    fn pace(&self) -> Option<Pace> {
+        match &self.state {
+            State::AwaitDot(_, pace) | State::AwaitChunk(Chunk { pace, .. }) => Some(*pace),
+            State::AwaitRecipient => {
+                let chunks = self.transaction.and_then(|transaction| transaction.chunks);
+                chunks.map(|(_, pace)| pace)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn take_piece<'a>(&mut self, piece: Piece<'a>, bare: bool) -> Event<'a> {
         match piece {
             Piece::More => Event::Wait,
             Piece::Bytes(bytes) if !bare => Event::Body(bytes),
@@ -348,7 +358,7 @@ impl Server {
         match find_line(input) {
             Line::Partial => (0, Event::Wait),
             Line::Flawed { flaw, consumed, ended } => {
-                let event = self.blame(flaw_reply(flaw), out);
+                let event = self.blame(flaw.reply(), out);
                 self.is_fresh = false;
                 self.is_skipping = !ended;
                 (consumed, event)
@@ -364,7 +374,8 @@ impl Server {
                 self.is_fresh = false;
                 self.command_deadline = now + self.command_timeout;
                 let event = match command {
-                    Ok(command) => self.obey(command, out, terms),
+                    Ok(command) => self.obey(command, out, terms, now),
+                    Err(error @ CommandError::Chunk) => self.give_up(error.reply(), out),
                     Err(error) => self.blame(error.reply(), out),
                 };
                 (consumed, event)
@@ -387,7 +398,13 @@ impl Server {
     }
 
     /// The check of each command: may it come now? RFC 5321 §4.1.4.
-    fn obey<'a>(&mut self, command: Command<'a>, out: &mut Buffer, terms: &Terms<'_>) -> Event<'a> {
+    fn obey<'a>(
+        &mut self,
+        command: Command<'a>,
+        out: &mut Buffer,
+        terms: &Terms<'_>,
+        now: Instant,
+    ) -> Event<'a> {
         let is_idle = self.transaction.is_none() && self.idle_commands >= IDLE_COMMANDS_MAX;
         match command {
             Command::Quit => self.give_up(Reply::BYE, out),
@@ -400,12 +417,14 @@ impl Server {
                 // RFC 1870 §6.1: too large for ever, so there is no need to ask.
                 _ if parameters.size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
                 _ => {
-                    self.enter(State::AwaitAnswer(Question::Mail));
+                    let is_binary = parameters.body == Some(Body::BinaryMime);
+                    self.enter(State::AwaitAnswer(Question::Mail { is_binary }));
                     Event::Mail { path, parameters }
                 }
             },
             Command::Rcpt { path, parameters } => match self.transaction {
                 None => self.blame(self.mail_first(), out),
+                Some(Transaction { chunks: Some(_), .. }) => self.blame(Reply::WITHIN_CHUNKS, out),
                 // RFC 5321 §4.5.3.1.10: 452, so that the rest comes in another transaction.
                 Some(transaction) if transaction.recipients >= terms.recipients_max => {
                     self.idle(Reply::TOO_MANY_RECIPIENTS, out)
@@ -417,13 +436,17 @@ impl Server {
             },
             Command::Data => match self.transaction {
                 None => self.blame(self.mail_first(), out),
+                // RFC 3030 §2 and §3.
+                Some(Transaction { chunks: Some(_), .. }) => self.blame(Reply::WITHIN_CHUNKS, out),
+                Some(Transaction { is_binary: true, .. }) => self.blame(Reply::NEEDS_CHUNKS, out),
                 // RFC 5321 §3.3. A pipelining client cannot know better, so it is no error.
-                Some(Transaction { recipients: 0 }) => self.idle(Reply::NO_RECIPIENTS, out),
+                Some(Transaction { recipients: 0, .. }) => self.idle(Reply::NO_RECIPIENTS, out),
                 Some(_) => {
                     self.enter(State::AwaitAnswer(Question::Data));
                     Event::Data
                 }
             },
+            Command::Bdat(size) => self.chunk(size, terms, now),
             Command::Rset => self.reset(out),
             Command::Noop => self.idle(Reply::OK, out),
             Command::Vrfy => self.idle(Reply::CANNOT_VERIFY, out),
@@ -440,7 +463,7 @@ impl Server {
         terms: &Terms<'_>,
     ) -> Event<'a> {
         self.idle_commands = self.idle_commands.saturating_add(1);
-        self.is_plain = !extended;
+        (self.is_greeted, self.is_plain) = (true, !extended);
         let Terms { hostname, size_max, recipients_max, offers, .. } = terms;
         if extended {
             write_hello(out, hostname, *size_max, *recipients_max, offers);
@@ -452,7 +475,7 @@ impl Server {
     }
 
     /// What the peer may use now.
-    const fn offers(&self, terms: &Terms<'_>) -> Offers {
+    pub(super) const fn offers(&self, terms: &Terms<'_>) -> Offers {
         if self.is_plain { Offers::NONE } else { terms.offers }
     }
 
@@ -463,19 +486,19 @@ impl Server {
         if had_transaction { Event::Reset } else { event }
     }
 
-    fn mail_first(&self) -> Reply {
+    pub(super) fn mail_first(&self) -> Reply {
         if self.state == State::AwaitHello { Reply::HELLO_FIRST } else { Reply::MAIL_FIRST }
     }
 
     /// Answers a command that moves nothing.
-    fn idle(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+    pub(super) fn idle(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
         self.idle_commands = self.idle_commands.saturating_add(1);
         reply.write(out);
         Event::Again
     }
 
     /// Answers a command that the peer should not have sent.
-    fn blame(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+    pub(super) fn blame(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
         self.bad_commands = self.bad_commands.saturating_add(1);
         if self.bad_commands >= BAD_COMMANDS_MAX {
             return self.give_up(Reply::TOO_MANY_ERRORS, out);
@@ -502,7 +525,7 @@ impl Server {
         self.enter(State::AwaitMail);
     }
 
-    fn end_transaction(&mut self) {
+    pub(super) fn end_transaction(&mut self) {
         if self.transaction.take().is_some() {
             self.enter(State::AwaitMail);
         }
@@ -516,7 +539,7 @@ impl Server {
         }
     }
 
-    fn enter(&mut self, state: State) {
+    pub(super) fn enter(&mut self, state: State) {
         log::trace!("server: {} -> {}", self.state.name(), state.name());
         self.state = state;
         if cfg!(debug_assertions) {
@@ -531,15 +554,16 @@ impl Server {
             State::AwaitConnection | State::AwaitHello | State::AwaitMail => {
                 assert!(recipients.is_none());
             }
-            State::AwaitAnswer(Question::Mail) | State::AwaitClose => {
+            State::AwaitAnswer(Question::Mail { .. }) | State::AwaitClose => {
                 assert!(recipients.is_none());
             }
             State::AwaitRecipient | State::AwaitAnswer(Question::Recipient) => {
                 assert!(recipients.is_some());
             }
-            State::AwaitAnswer(Question::Data) | State::AwaitDot(_) | State::AwaitCommit => {
-                assert!(recipients > Some(0));
-            }
+            State::AwaitAnswer(Question::Data | Question::Chunk)
+            | State::AwaitDot(..)
+            | State::AwaitCommit => assert!(recipients > Some(0)),
+            State::AwaitChunk(chunk) => assert!(chunk.refusal.is_some() || recipients > Some(0)),
         }
         assert!(!self.is_skipping || !self.is_in_data());
     }
@@ -552,10 +576,12 @@ impl State {
             State::AwaitHello => "AwaitHello",
             State::AwaitMail => "AwaitMail",
             State::AwaitRecipient => "AwaitRecipient",
-            State::AwaitAnswer(Question::Mail) => "AwaitAnswer(Mail)",
+            State::AwaitAnswer(Question::Mail { .. }) => "AwaitAnswer(Mail)",
             State::AwaitAnswer(Question::Recipient) => "AwaitAnswer(Recipient)",
             State::AwaitAnswer(Question::Data) => "AwaitAnswer(Data)",
-            State::AwaitDot(_) => "AwaitDot",
+            State::AwaitAnswer(Question::Chunk) => "AwaitAnswer(Chunk)",
+            State::AwaitDot(..) => "AwaitDot",
+            State::AwaitChunk(_) => "AwaitChunk",
             State::AwaitCommit => "AwaitCommit",
             State::AwaitClose => "AwaitClose",
         }
@@ -565,19 +591,6 @@ impl State {
 fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "room for a reply was kept");
-}
-
-const fn flaw_reply(flaw: Flaw) -> Reply {
-    match flaw {
-        Flaw::TooLong => Reply::LINE_TOO_LONG,
-        Flaw::Bare => Reply::LINE_BARE,
-    }
-}
-
-/// HTTP or TLS, which a browser or a scanner was led to send here (threats 3).
-fn is_foreign(input: &[u8]) -> bool {
-    let words: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", &[0x16, 0x03]];
-    words.iter().any(|word| input.starts_with(word))
 }
 
 #[cfg(test)]
@@ -618,6 +631,7 @@ mod tests {
                 Event::Mail { .. } => server.answer(Reply::SENDER_OK, out, NOW),
                 Event::Recipient { .. } => server.answer(Reply::RECIPIENT_OK, out, NOW),
                 Event::Data => server.answer(Reply::START_DATA, out, NOW),
+                Event::Chunk { .. } => server.answer(Reply::CHUNK_OK, out, NOW),
                 Event::End { bare: true } => server.refused(Reply::BARE_IN_MESSAGE, out, NOW),
                 Event::End { bare: false } => server.accepted(Base62(1), out, NOW),
                 _ => (),
@@ -706,7 +720,7 @@ mod tests {
     /// Whatever comes, nothing panics.
     #[test]
     fn any_bytes_at_all() {
-        let words: [&[u8]; 10] = [
+        let words: [&[u8]; 12] = [
             b"EHLO x\r\n",
             b"MAIL FROM:<>\r\n",
             b"RCPT TO:<a>\r\n",
@@ -716,6 +730,8 @@ mod tests {
             b"\n",
             b".",
             b"RSET\r\n",
+            b"BDAT 9\r\n",
+            b"BDAT 2 LAST\r\n",
             b"\x16\x03",
         ];
         for number in 0..words.len().pow(5) {

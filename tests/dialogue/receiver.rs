@@ -3,7 +3,8 @@
 //!     local               the peer is one of this machine
 //!     size N, recipients N                   the terms
 //!     offer WORD …        extensions: limits chunking binary utf8 dsn hold auth
-//!     mail NAME, rcpt NAME, data NAME        the answer to the next such question (a queue each)
+//!     mail NAME, rcpt NAME, data NAME, chunk NAME
+//!                         the answer to the next such question (a queue each)
 //!     end NAME, end hold  the verdict on the next message, or none before `commit`
 //!     commit              the verdict on the held message: it is accepted
 //!     wait N              N seconds pass
@@ -32,7 +33,7 @@ pub(crate) struct Receiver {
     input: Buffer,
     out: Buffer,
     now: Instant,
-    answers: [VecDeque<Reply>; 3],
+    answers: [VecDeque<Reply>; 4],
     verdicts: VecDeque<Option<Reply>>,
     messages: u64,
     message: Vec<u8>,
@@ -75,6 +76,7 @@ impl Receiver {
                 ["mail", name] => receiver.answers[0].push_back(find_reply(name)),
                 ["rcpt", name] => receiver.answers[1].push_back(find_reply(name)),
                 ["data", name] => receiver.answers[2].push_back(find_reply(name)),
+                ["chunk", name] => receiver.answers[3].push_back(find_reply(name)),
                 ["end", "hold"] => receiver.verdicts.push_back(None),
                 ["end", name] => receiver.verdicts.push_back(Some(find_reply(name))),
                 ["local"] | ["commit" | "wait" | "dismiss", ..] => (),
@@ -129,6 +131,11 @@ impl Receiver {
                 self.told.push(format!("RCPT <{}>{}", path.as_str(), show_rcpt(&parameters)));
                 self.answer(1, Reply::RECIPIENT_OK);
             }
+            Event::Chunk { bare } => {
+                let bare = if bare { " bare" } else { "" };
+                self.told.push(format!("CHUNK {}{bare}", self.message.len()));
+                self.answer(3, Reply::CHUNK_OK);
+            }
             Event::Data => {
                 self.told.push("DATA".into());
                 self.answer(2, Reply::START_DATA);
@@ -146,7 +153,10 @@ impl Receiver {
                     Some(Some(reply)) => self.server.refused(reply, &mut self.out, self.now),
                 }
             }
-            Event::Reset => self.told.push("RESET".into()),
+            Event::Reset => {
+                self.message.clear();
+                self.told.push("RESET".into());
+            }
             Event::Close => self.close(),
         }
     }
@@ -282,6 +292,8 @@ fn find_reply(name: &str) -> Reply {
         "shutting-down" => Reply::SHUTTING_DOWN,
         "busy" => Reply::BUSY,
         "loop" => Reply::LOOP,
+        "bare" => Reply::BARE_IN_MESSAGE,
+        "too-big" => Reply::TOO_BIG,
         name => panic!("no reply {name}"),
     }
 }

@@ -10,6 +10,7 @@
 
 mod bodies;
 mod durability;
+mod extensions;
 mod instance;
 mod latency;
 mod load;
