@@ -6,7 +6,7 @@ The next hop here answers 451 to every RCPT, so each message is attempted and wa
 try. Told for each COUNT, beside the same spool with an empty queue: seconds from exec to the end of
 the scan (the log's line) and to the first 220, RssAnon for each message, messages a second taken
 from 8 sessions that wait for each 250 (rounds alternate between a long queue and an empty one; the
-median of their ratios), and what a round of putting off writes to the disk (write_bytes of
+median of their ratios), the processor's time that took, and what a round of putting off writes to the disk (write_bytes of
 /proc/PID/io; the log goes to a pipe). The spool lies in CARGO_TARGET_DIR, or target: a real disk.
 """
 
@@ -81,7 +81,7 @@ class Mote:
     def __init__(self, program, folder, hop_port, count):
         self.program, self.folder, self.port = program, folder, free_port()
         os.makedirs(folder, exist_ok=True)
-        size = (count * 105 // 100 + 24000) * 4
+        size = ((count + (ROUNDS + 1) * ROUND_MESSAGES) * 108 // 100 + 4000) * 4
         with open(f"{folder}/mote.conf", "w") as config:
             config.write(
                 f"hostname = scale.test\nlisten = 127.0.0.1:{self.port}\n"
@@ -125,6 +125,12 @@ class Mote:
     def number(self, file, field):
         with open(f"/proc/{self.process.pid}/{file}") as text:
             return int(re.search(rf"^{field}:\s*(\d+)", text.read(), re.M)[1])
+
+    def work(self):
+        """Seconds of a processor so far."""
+        with open(f"/proc/{self.process.pid}/stat") as text:
+            fields = text.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def flush(self):
         run = [self.program, "-C", f"{self.folder}/mote.conf", "flush"]
@@ -194,14 +200,18 @@ def measure(program, folder, count):
     time.sleep(6)
     written = long.number("io", "write_bytes") - written
 
-    ratios, rates = [], []
-    for _ in range(ROUNDS):
-        rate = long.fill(ROUND_MESSAGES)
-        settle(hop)
-        beside = empty.fill(ROUND_MESSAGES)
-        settle(hop)
-        ratios.append(rate / beside)
-        rates.append((rate, beside))
+    ratios, rates, works = [], [], []
+    for number in range(ROUNDS):
+        rate, work = {}, {}
+        # Each goes first in every other round: what the disk does meanwhile hits both.
+        for mote in (long, empty) if number % 2 else (empty, long):
+            before = mote.work()
+            rate[mote] = mote.fill(ROUND_MESSAGES)
+            settle(hop)
+            work[mote] = mote.work() - before
+        ratios.append(rate[long] / rate[empty])
+        rates.append((rate[long], rate[empty]))
+        works.append((work[long], work[empty]))
         # The other queue is emptied, so that it is empty in the next round too.
         ask = [program, "-C", f"{empty.folder}/mote.conf", "queue", "rm", "all"]
         subprocess.run(ask, check=True)
@@ -209,12 +219,15 @@ def measure(program, folder, count):
     empty.stop()
     hop.shutdown()
     rate, beside = (statistics.median(column) for column in zip(*rates))
+    work, work_beside = (statistics.median(column) for column in zip(*works))
     print(f"{count} messages put off (filled at {fill_rate:.0f}/s; first round {attempts} attempts)")
     print(f"  scan       {scan:.3f} s   empty {empty_scan:.3f} s")
     print(f"  first 220  {greeted:.3f} s   empty {empty_greeted:.3f} s")
     print(f"  RssAnon    {anon} KiB, empty {anon_empty} KiB: "
           f"{(anon - anon_empty) * 1024 / count:.1f} bytes a message")
     print(f"  accepted   {rate:.0f}/s beside {beside:.0f}/s: ratio {statistics.median(ratios):.3f}")
+    print(f"  work       {work * 1000:.0f} ms of a processor for {ROUND_MESSAGES} accepted and put off, "
+          f"beside {work_beside * 1000:.0f} ms")
     print(f"  put off    {again} once more: {written} bytes written", flush=True)
 
 
