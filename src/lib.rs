@@ -125,6 +125,7 @@
 //!    its age (`queue/schedule.rs`).
 //! 9. When all are done the message dies, and once its state page is synced its slots are free.
 //! 10. After a power cut `queue/recovery.rs` finds it, and `relay/plan.rs` finds its lanes anew.
+//!     After a failed sync it is the same, and memory helps (`queue/recall.rs`).
 //!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
 //! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3.

@@ -62,6 +62,9 @@ const MUTANTS: &[Mutant] = &[
     Mutant::GenerationRepeated,
     Mutant::MarksKeptInMemory,
     Mutant::AgeForgotten,
+    Mutant::MemoryNotAsked,
+    Mutant::OverByNumber,
+    Mutant::UnreadOverwritten,
 ];
 
 fn main() -> ExitCode {

@@ -2,8 +2,8 @@
 //! that can go wrong with each of them; a shadow of every mail decides.
 //!
 //! `SEED=n` plays one seed, with its trace if it fails (`LIVE=1`: as it goes); `SEEDS=n` plays so
-//! many, from `FROM` on. The same seed goes the same way, bit for bit. `MEDIUM=1` lets the medium
-//! fail to be read during recoveries, too, in every sixteenth seed.
+//! many, from `FROM` on, every `STEP`-th (`FROM=12 STEP=16`: those of one kind). The same seed goes
+//! the same way, bit for bit.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
@@ -22,7 +22,9 @@ fn number(name: &str) -> Option<u64> {
 
 /// What a seed is about.
 fn plan(seed: u64) -> Plan {
-    let has_medium = seed % 16 == 12 && number("MEDIUM").is_some();
+    // In recoveries after failed syncs, not at starts: then nobody remembers what the medium does
+    // not give back, and what comes of that, held mail and repeated deliveries, tests/crash judges.
+    let has_medium = seed % 16 == 12;
     let mut rng = Rng::new(seed ^ 0x5eed);
     let kinds = match seed % 8 {
         0 if seed % 16 == 8 => Kinds { admin: true, ..Kinds::default() },
@@ -88,7 +90,10 @@ fn seeds() {
     let from = number("FROM").unwrap_or(0);
     let counts = match (number("SEED"), number("SEEDS")) {
         (Some(seed), _) => sweep([seed].into_iter()),
-        (None, count) => sweep(from..from + count.unwrap_or(16)),
+        (None, count) => {
+            let step = number("STEP").unwrap_or(1);
+            sweep((0..count.unwrap_or(16)).map(|at| from + at * step))
+        }
     };
     println!("{counts:?}");
 }

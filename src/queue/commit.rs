@@ -48,10 +48,12 @@ impl Queue {
         let Some(mut state) = self.live_state(ticket) else { return false };
         state.done |= done;
         let all = all_recipients(self.index.recipients.get(ticket.slot));
-        if state.done & all == all {
-            state.flags |= State::DEAD;
+        // Of a damaged one it may not be known how many they are.
+        if all != 0 && state.done & all == all {
+            self.end(ticket.slot, state, now);
+        } else {
+            self.put_state(ticket.slot, state, now);
         }
-        self.put_state(ticket.slot, state, now);
         true
     }
 
@@ -70,8 +72,11 @@ impl Queue {
     /// An administrator removes a message; durable with the next commit.
     pub fn remove(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(mut state) = self.live_state(ticket) else { return false };
-        state.flags |= State::DEAD;
-        self.put_state(ticket.slot, state, now);
+        if self.index.used_as(ticket.slot) == Use::Damaged {
+            // Whatever the number of the header is that could not be read: it shall not come back.
+            state.seq = state.seq.max(u64::from(self.epoch) << 32);
+        }
+        self.end(ticket.slot, state, now);
         self.marks.hurry();
         true
     }
@@ -110,12 +115,14 @@ impl Queue {
     }
 
     fn put_state(&mut self, slot: u32, state: State, now: Instant) {
-        let group = Queue::group_of(slot);
         self.index.set_state(slot, state);
-        if state.flags & State::DEAD == 0 {
-            self.marks.note(group, now);
-            return;
-        }
+        self.marks.note(Queue::group_of(slot), now);
+    }
+
+    /// The message in `slot` needs nothing more.
+    fn end(&mut self, slot: u32, state: State, now: Instant) {
+        let group = Queue::group_of(slot);
+        self.index.set_state(slot, State { flags: state.flags | State::DEAD, ..state });
         let first = self.index.link.get(slot);
         let blocks = self.index.chain(first, slot).count() as u32;
         self.messages -= 1;

@@ -134,6 +134,10 @@ impl Marks {
         self.dying_blocks -= blocks;
     }
 
+    pub(super) fn newest(&self, group: u32) -> u8 {
+        self.groups.get(group as usize).map_or(0, |group| group.newest)
+    }
+
     pub(super) fn set_newest(&mut self, group: u32, copy: u8) {
         if let Some(group) = self.groups.get_mut(group as usize) {
             group.newest = copy;

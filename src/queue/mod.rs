@@ -9,6 +9,7 @@
 //! - `waiting` the queue as the relay sees it
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
+//! - `recall` what a queue that broke still knows then
 //! - `inspect` the same scan without a write · `fault` what it finds spoiled
 //! - `resize` an image made larger or smaller
 //! - `mutant` rules broken for the tests' sake · `schedule` when a message is tried again
@@ -29,6 +30,7 @@ mod marks;
 pub mod message;
 pub mod mutant;
 pub mod reader;
+mod recall;
 pub mod recovery;
 pub mod resize;
 pub mod schedule;

@@ -51,6 +51,12 @@ pub enum Mutant {
     MarksKeptInMemory,
     /// Running time begins anew with each opening (I17).
     AgeForgotten,
+    /// What the medium does not give back after a failed sync is damage (I11).
+    MemoryNotAsked,
+    /// After a failed sync what is over is known by the numbers in memory alone (I11).
+    OverByNumber,
+    /// A newest page that cannot be read after a failed sync is written over (I6).
+    UnreadOverwritten,
 }
 
 #[cfg(feature = "mutants")]

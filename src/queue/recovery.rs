@@ -13,8 +13,7 @@
 //! Size: one scan, its three passes and what they judge by share every field; apart they would not
 //! be easier to hold against each other.
 //!
-//! After a failed sync the queue that broke is handed in: its marks that had not reached the disk
-//! are kept, and what was answered 451 is dropped (I11).
+//! After a failed sync the queue that broke is handed in: `recall` has what it still knows (I11).
 
 use super::block::{self, Data, Foreign, Header, Seal, State, Superblock};
 use super::disk::{Block, Disk, DiskError, new_block};
@@ -25,8 +24,8 @@ use super::layout::{self, GROUP_SLOTS, NO_SLOT};
 use super::mutant::{self, Mutant};
 use crate::base::time::Instant;
 
-/// Seconds of running that a boot counts for at least: a machine that is cut every minute ages its
-/// mail all the same (I17).
+/// Seconds of running that a start counts for at least: a machine that is cut every minute ages its
+/// mail all the same (I17). A recovery while mote runs knows how long it has run.
 const RUN_SECONDS_MIN: u64 = 60;
 
 /// Why there is no queue.
@@ -111,14 +110,17 @@ pub fn recover(
     let (Some(seal), Some((superblock, _))) = (roots.seal, roots.newest) else {
         return Err(roots.failure);
     };
-    let slots = superblock.slots;
+    let slots = broken.map_or(superblock.slots, |queue| queue.index.slots());
     let wanted = layout::blocks_for(slots);
     if slots == 0 || wanted > disk.blocks() {
         return Err(RecoverError::Short { wanted, found: disk.blocks() });
     }
     let mut nobody = |_| {};
     let scan = Scan::new(&roots, Queue::new(seal, slots, 0, now, batch), &mut nobody);
-    let Scan { mut queue, mut found, run, highest, .. } = scan.all(disk, broken);
+    let Scan { mut queue, mut found, run, highest, is_settled, .. } = scan.all(disk, broken);
+    if let Some(broken) = broken {
+        found.epoch = found.epoch.max(broken.epoch);
+    }
     // I8. No image of ours is opened four thousand million times.
     found.epoch = found.epoch.checked_add(1).ok_or(RecoverError::Foreign(Foreign::NotAnImage))?;
     queue.epoch = found.epoch;
@@ -126,10 +128,14 @@ pub fn recover(
         queue.epoch = superblock.epoch.max(1);
     }
     queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
+    if let Some(broken) = broken {
+        queue.run_base = run.max(broken.run(now));
+        queue.succeed(broken, &roots);
+    }
     if mutant::is(Mutant::AgeForgotten) {
         queue.run_base = RUN_SECONDS_MIN;
     }
-    queue.settle(disk, now, highest, found.dropped)?;
+    queue.settle(disk, now, highest, is_settled)?;
     Ok((queue, found))
 }
 
@@ -203,7 +209,9 @@ pub(super) struct Scan<'a> {
     pub(super) found: Found,
     pub(super) run: u64,
     /// The highest seq of a whole message.
-    highest: u64,
+    pub(super) highest: u64,
+    /// Nothing that may be on the medium was dropped, so no page need say that it is dead.
+    pub(super) is_settled: bool,
     /// Body blocks that the present walk has claimed.
     claimed: u32,
     /// Who is told what is not whole.
@@ -237,6 +245,7 @@ impl<'a> Scan<'a> {
             found: Found { epoch: superblock.epoch, wall: superblock.wall, ..Found::default() },
             run: superblock.run,
             highest: 0,
+            is_settled: true,
             claimed: 0,
             faults,
         }
@@ -244,7 +253,7 @@ impl<'a> Scan<'a> {
 
     /// All passes.
     pub(super) fn all(mut self, disk: &mut impl Disk, broken: Option<&Queue>) -> Scan<'a> {
-        self.read_groups(disk);
+        self.read_groups(disk, broken);
         self.judge(disk, broken);
         self.keep_unread(broken);
         self.queue.counters.damaged = self.found.damaged;
@@ -252,15 +261,15 @@ impl<'a> Scan<'a> {
         self
     }
 
-    fn fault(&mut self, block: u32, subject: Subject, check: Check) {
+    pub(super) fn fault(&mut self, block: u32, subject: Subject, check: Check) {
         (self.faults)(Fault { block, subject, check });
     }
 
     /// First pass: every state page and every data block, once. Whole headers that are not dead
     /// become candidates: `Use::Damaged` with their seq, until the second pass has judged them.
-    fn read_groups(&mut self, disk: &mut impl Disk) {
+    fn read_groups(&mut self, disk: &mut impl Disk, broken: Option<&Queue>) {
         for group in 0..self.queue.marks.groups() {
-            let is_blind = !self.read_state(disk, group);
+            let is_blind = !self.read_state(disk, group, broken);
             let first = group * GROUP_SLOTS;
             for slot in first..(first + GROUP_SLOTS).min(self.queue.index.slots()) {
                 self.read_slot(disk, slot, is_blind);
@@ -268,13 +277,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes the newest whole copy of a group's state page into the index. False: both are lost.
-    fn read_state(&mut self, disk: &mut impl Disk, group: u32) -> bool {
+    /// Takes the newest whole copy of a group's state page into the index. False: both are lost,
+    /// and nobody remembers what they said.
+    fn read_state(&mut self, disk: &mut impl Disk, group: u32, broken: Option<&Queue>) -> bool {
         let mut newest: Option<(block::StatePage, u8)> = None;
+        let mut is_unread = false;
         for copy in 0..2u8 {
             let number = layout::state_page(group, copy.into());
             if read_medium(disk, number, &mut self.block).is_err() {
                 self.fault(number, Subject::StatePage { group }, Check::Medium);
+                is_unread = true;
                 continue;
             }
             let Some(page) = block::read_state_page(number, &self.block, &self.queue.seal) else {
@@ -291,13 +303,22 @@ impl<'a> Scan<'a> {
                 self.queue.index.set_state(slot, block::state_entry(&self.block, slot - first));
             }
         }
-        let Some((page, copy)) = newest else {
+        let mut copy = newest.map_or(0, |(_, copy)| copy);
+        if let Some(broken) = broken.filter(|_| is_unread || newest.is_none())
+            && !mutant::is(Mutant::UnreadOverwritten)
+        {
+            copy = broken.marks.newest(group);
+        }
+        self.queue.marks.set_newest(group, copy);
+        let Some((page, _)) = newest else {
+            if broken.is_some() {
+                return true;
+            }
             self.found.blind_groups += 1;
             let number = layout::state_page(group, 0);
             self.fault(number, Subject::StatePage { group }, Check::BothLost);
             return false;
         };
-        self.queue.marks.set_newest(group, copy);
         self.queue.synced = self.queue.synced.max(page.synced);
         self.run = self.run.max(page.run);
         true
@@ -366,24 +387,29 @@ impl<'a> Scan<'a> {
                 && !mutant::is(Mutant::RefusedStays);
             self.claimed = 0;
             self.queue.index.link.set(slot, slot);
-            if let Some(state) = broken.and_then(|queue| queue.known_state(ticket))
-                && !mutant::is(Mutant::MarksForgotten)
-            {
+            let known = broken.and_then(|queue| queue.known_state(ticket));
+            if let Some(state) = known.filter(|_| !mutant::is(Mutant::MarksForgotten)) {
                 self.queue.index.set_state(slot, state);
             }
             if is_over {
                 self.forget(slot);
                 continue;
             }
+            let is_acknowledged = known.is_some() || state.seq <= self.queue.synced;
             match self.walk(disk, ticket) {
                 Walk::Whole(header) => self.keep(slot, &header),
-                Walk::Broken(..) if state.seq > self.queue.synced => self.forget(slot),
+                Walk::Broken(..) if !is_acknowledged => self.forget(slot),
                 Walk::Broken(..) if mutant::is(Mutant::DamageDropped) => self.forget(slot),
                 Walk::Broken(block, part, check) => {
                     self.fault(block, Subject::Message { ticket, part }, check);
                     self.keep_damaged(slot);
                 }
                 Walk::Unreadable(_) if mutant::is(Mutant::UnreadableDropped) => self.forget(slot),
+                // Memory may know better.
+                Walk::Unreadable(_) if known.is_some() => {
+                    self.unclaim(slot);
+                    self.queue.index.set_use(slot, Use::Unread);
+                }
                 Walk::Unreadable(Some(draft)) => {
                     let last = self.claimed;
                     let subject = Subject::Message { ticket, part: last };
@@ -411,9 +437,12 @@ impl<'a> Scan<'a> {
             let ticket = Ticket { slot, seq: state.seq };
             self.claimed = 0;
             self.queue.index.link.set(slot, slot);
-            if broken.is_some_and(|queue| queue.is_over(ticket)) || state.seq > self.queue.synced {
+            let known = broken.and_then(|queue| queue.known_state(ticket));
+            let is_acknowledged = known.is_some() || state.seq <= self.queue.synced;
+            if broken.is_some_and(|queue| queue.is_over(ticket)) || !is_acknowledged {
                 self.forget(slot);
             } else {
+                self.queue.index.set_state(slot, known.unwrap_or(state));
                 let subject = Subject::Message { ticket, part: 0 };
                 self.fault(layout::block_of(slot), subject, Check::Replaced);
                 self.keep_damaged(slot);
@@ -422,20 +451,27 @@ impl<'a> Scan<'a> {
     }
 
     fn forget(&mut self, slot: u32) {
+        self.unclaim(slot);
         let index = &mut self.queue.index;
-        let mut claimed = index.link.get(slot);
-        for _ in 0..self.claimed {
-            index.set_use(claimed, Use::Free);
-            claimed = index.link.get(claimed);
-        }
         index.set_use(slot, Use::Free);
         index.link.set(slot, NO_SLOT);
         index.set_state(slot, State::default());
         self.found.dropped += 1;
+        self.is_settled = false;
+    }
+
+    /// Gives back what the present walk has claimed for the header in `slot`.
+    fn unclaim(&mut self, slot: u32) {
+        let index = &mut self.queue.index;
+        let mut claimed = index.link.get(slot);
+        for _ in 0..core::mem::take(&mut self.claimed) {
+            index.set_use(claimed, Use::Free);
+            claimed = index.link.get(claimed);
+        }
     }
 
     /// Keeps the header's slot, and what was claimed for it.
-    fn keep_damaged(&mut self, slot: u32) {
+    pub(super) fn keep_damaged(&mut self, slot: u32) {
         let index = &mut self.queue.index;
         index.set_use(slot, Use::Damaged);
         let mut state = index.state(slot);
@@ -553,11 +589,15 @@ impl<'a> Scan<'a> {
     /// damaged, with every block that leads to it: if they were written over, no medium that comes
     /// back could bring back the message (I3).
     fn keep_unread(&mut self, broken: Option<&Queue>) {
+        if let Some(broken) = broken.filter(|_| !mutant::is(Mutant::MemoryNotAsked)) {
+            self.recall(broken);
+        }
         let mut from = 0;
         while let Some(header) = self.queue.index.find(from, Use::Unread) {
             from = header + 1;
-            if let Some(state) = broken.and_then(|queue| queue.living_state(header)) {
-                self.queue.index.set_state(header, state);
+            if let Some(broken) = broken.filter(|queue| queue.index.used_as(header) == Use::Damaged)
+            {
+                self.queue.index.set_state(header, broken.index.state(header));
             }
             self.queue.index.link.set(header, header);
             let (block, subject) = (layout::block_of(header), Subject::Slot { slot: header });
@@ -589,7 +629,7 @@ impl Queue {
         disk: &mut impl Disk,
         now: Instant,
         highest: u64,
-        dropped: u32,
+        is_settled: bool,
     ) -> Result<(), RecoverError> {
         if !self.write_superblock(disk) {
             return Err(RecoverError::Disk(DiskError::Io));
@@ -599,7 +639,7 @@ impl Queue {
         // I10: all that was found is durable, so its damage would be damage from now on. But what
         // was dropped must be dead on disk before a page may bear witness of anything above it.
         let synced = self.synced.max(highest);
-        if dropped == 0 {
+        if is_settled {
             self.synced = synced;
         }
         if mutant::is(Mutant::NoSettling) {
@@ -615,25 +655,6 @@ impl Queue {
         let slots = u64::from(self.index.slots());
         self.index.set_cursor((self.seal.scatter(self.epoch.into(), 0) % slots) as u32);
         Ok(())
-    }
-
-    /// True if `ticket` was answered 451 here, or needs nothing more.
-    fn is_over(&self, ticket: Ticket) -> bool {
-        let is_known = self.index.state(ticket.slot).seq == ticket.seq;
-        let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
-        (is_known || ticket.seq > self.synced) && !is_live
-    }
-
-    /// What is known here of the message in `slot`, if there is one.
-    fn living_state(&self, slot: u32) -> Option<State> {
-        let is_live = matches!(self.index.used_as(slot), Use::Message | Use::Damaged);
-        is_live.then(|| self.index.state(slot))
-    }
-
-    /// What is known of a message here, be it on disk or not.
-    fn known_state(&self, ticket: Ticket) -> Option<State> {
-        let state = self.index.state(ticket.slot);
-        (state.seq == ticket.seq).then_some(state)
     }
 }
 
@@ -917,6 +938,62 @@ mod tests {
             let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
             assert_eq!((found.messages, found.damaged), (1, 0), "block {back} from the end");
             assert_eq!(read(&mut disk.0, &queue, ticket), Ok(body(20_000)));
+        }
+    }
+
+    #[test]
+    fn what_is_removed_unread_does_not_come_back_when_it_can_be_read() {
+        let (mut memory, mut queue) = fresh(64);
+        let ticket = add(&mut memory, &mut queue, 9000).unwrap();
+        commit(&mut memory, &mut queue);
+        let mut disk = Moody(memory, vec![layout::block_of(ticket.slot)]);
+        let (mut queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
+        assert_eq!((found.messages, found.damaged), (0, 1));
+        let shown = queue.next_waiting(0).unwrap().ticket;
+        // Whatever else is done to it, nothing of it goes.
+        assert!(queue.mark_done(shown, 1, NOW));
+        assert!(queue.set_flag(shown, State::HELD, false, NOW));
+        assert!(queue.waiting(shown).is_some_and(|waiting| waiting.damaged));
+        assert!(queue.remove(shown, NOW));
+        queue.commit(&mut disk, NOW, |_, _| {});
+        let (_, found) = recover(&mut disk.0, NOW, 16, None).unwrap();
+        assert_eq!((found.messages, found.damaged), (0, 0));
+    }
+
+    /// One is finished in memory only when a sync fails, and one is not; then some block or other
+    /// cannot be read while the image is recovered.
+    #[test]
+    fn memory_knows_better_than_a_medium_that_fails() {
+        let (mut whole, mut queue) = fresh(64);
+        let first = add(&mut whole, &mut queue, 9000).unwrap();
+        let second = add(&mut whole, &mut queue, 9000).unwrap();
+        commit(&mut whole, &mut queue);
+        queue.hurry();
+        commit(&mut whole, &mut queue);
+        assert!(queue.mark_done(second, 1, NOW) && queue.mark_done(first, 3, NOW));
+        let refused = add(&mut whole, &mut queue, 3000).unwrap();
+        queue.broken = true;
+        let one = (0..64).map(|block| vec![block]);
+        let both_pages = [0, 1].map(|copy| layout::state_page(0, copy)).to_vec();
+        for bad in one.chain([both_pages]) {
+            let mut disk = Moody(Memory(whole.0.clone()), bad);
+            let (mut queue, found) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
+            let numbers = (found.messages, found.damaged, found.blind_groups);
+            assert_eq!(numbers, (1, 0, 0), "without {:?}", disk.1);
+            assert_eq!(queue.waiting(first), None);
+            assert_eq!(queue.waiting(refused), None);
+            let waiting = queue.waiting(second).unwrap();
+            assert!(waiting.done == 1 && waiting.recipients == 2 && !waiting.held);
+            disk.1.clear();
+            assert_eq!(read(&mut disk.0, &queue, second), Ok(body(9000)));
+            let (slots, free) = queue.space();
+            assert_eq!(free, slots - 3);
+            assert!(queue.mark_done(second, 2, NOW));
+            queue.hurry();
+            queue.commit(&mut disk, NOW, |_, _| {});
+            assert_eq!(queue.space(), (slots, slots));
+            let (_, found) = recover(&mut disk, NOW, 16, None).unwrap();
+            assert_eq!((found.messages, found.damaged, found.dropped), (0, 0, 0));
         }
     }
 

@@ -182,8 +182,8 @@ impl Schedule {
             83..86 => self.import(),
             86..89 => self.tidy_drops(),
             89..91 => self.pass_time(),
-            91..94 => self.arm_faults(),
-            94..96 => self.kill().map_err(|what| format!("after a kill: {what}")),
+            91..95 => self.arm_faults(),
+            95..97 => self.kill().map_err(|what| format!("after a kill: {what}")),
             _ => self.cut().map_err(|what| format!("after a cut: {what}")),
         }
     }
@@ -593,7 +593,7 @@ impl Schedule {
 
     fn arm_faults(&mut self) -> Result<(), String> {
         let count = self.random.below(6) as u32;
-        if self.random.chance(1, 2) {
+        if self.random.chance(2, 3) {
             self.disk.faults.sync_in = Some(count / 2);
         } else {
             self.disk.faults.write_in = Some(count);
@@ -627,14 +627,19 @@ impl Schedule {
         }
     }
 
-    /// A recovery that knows the queue that broke; it may itself fail, and be tried again.
+    /// A recovery that knows the queue that broke; it may itself fail, and be tried again. Blocks
+    /// that cannot be read for that long are no matter: memory knows what stands on them.
     fn recover_broken(&mut self) -> Result<(), String> {
         if self.random.chance(1, 3) {
             self.arm_faults()?;
         }
+        if self.random.chance(2, 3) {
+            self.hide_blocks();
+        }
         for _ in 0..3 {
             self.disk.reopen();
             let result = recover(&mut self.disk, self.now, BATCH, Some(&self.queue));
+            self.disk.faults.unreadable.clear();
             self.judge_points()?;
             if let Ok((queue, found)) = result {
                 let Schedule { disk, model, judge, .. } = self;
@@ -648,6 +653,27 @@ impl Schedule {
         Err("recovery does not succeed on a disk that is good again".to_string())
     }
 
+    /// Some blocks cannot be read for a while; one of the superblocks can.
+    fn hide_blocks(&mut self) {
+        let blocks = self.disk.image().len();
+        let root = layout::SUPERBLOCKS[self.random.below(2)];
+        let (pages, others) = match self.random.below(3) {
+            0 => (1, 0),
+            1 => (0, 1),
+            _ => (2, blocks / 4),
+        };
+        for at in 0..pages + others {
+            let block = match self.random.below(4) {
+                _ if at < pages => layout::state_page(0, self.random.below(2) as u32),
+                0 => self.random.below(3) as u32,
+                _ => self.random.below(blocks) as u32,
+            };
+            if block != root {
+                self.disk.faults.unreadable.insert(block);
+            }
+        }
+    }
+
     /// The process is killed: what the system has been given stays.
     fn kill(&mut self) -> Result<(), String> {
         self.forget_drafts();
@@ -657,6 +683,7 @@ impl Schedule {
         self.resolve_drops(false)?;
         let Schedule { disk, model, judge, .. } = self;
         let seen = judge.sound(&queue, disk, model, &found)?;
+        judge.has_aged(&queue)?;
         self.model.judge(&seen, false, &Judgement::default())?;
         self.go_on(queue, &seen);
         Ok(())
@@ -682,6 +709,7 @@ impl Schedule {
             }
             let Schedule { disk, model, judge, .. } = self;
             let seen = judge.sound(&queue, disk, model, &found)?;
+            judge.has_aged(&queue)?;
             self.model.judge(&seen, false, &Judgement::default())?;
             self.go_on(queue, &seen);
             break;

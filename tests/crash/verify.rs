@@ -1,7 +1,7 @@
 //! What is asked of every recovered queue.
 
 use super::disk::{Cut, Moment, SimDisk};
-use super::model::{Judgement, Model, Presence, Seen, id_of};
+use super::model::{Drop, Judgement, Model, Presence, Seen, id_of};
 use super::random::Random;
 use mote::base::time::Instant;
 use mote::queue::disk::{Block, new_block};
@@ -78,8 +78,13 @@ impl Judge {
             let Some(message) = model.messages.get(&id) else {
                 return Err(format!("message {id} is nobody's"));
             };
+            // Memory may know that the file is gone.
+            let drop = message.drop.and_then(|drop| model.drops.get(&drop));
+            let may_import = drop.is_some();
+            let must_import = drop.is_some_and(|drop| *drop != Drop::Gone);
             if waiting.recipients != message.recipients
-                || waiting.importing != message.drop.is_some()
+                || (waiting.importing && !may_import)
+                || (!waiting.importing && must_import)
             {
                 return Err(format!("message {id} shows other recipients or flags"));
             }
@@ -180,6 +185,7 @@ impl Judge {
         disk.is_recording = false;
         let moments = disk.take_moments();
         let seen = self.sound(&queue, &mut disk, model, &found)?;
+        self.has_aged(&queue)?;
         model.judge(&seen, false, &Judgement::default())?;
         if let Some(moment) = moments.get(self.random.below(moments.len().max(1))) {
             self.point(moment, model, depth + 1)?;
@@ -208,11 +214,17 @@ impl Judge {
         if let Some(seen) = seen.iter().find(|seen| seen.damaged) {
             return Err(format!("message {} is called damaged", seen.id));
         }
-        if queue.run(NOW) < self.run_least + 60 {
+        if queue.run(NOW) < self.run_least {
             return Err("running time went back (I17)".to_string());
         }
         space_adds_up(queue, &seen)?;
         Ok(seen)
+    }
+
+    /// A start counts for a minute at least, however often it is cut off (I17).
+    pub fn has_aged(&self, queue: &Queue) -> Result<(), String> {
+        let has_aged = queue.run(NOW) >= self.run_least + 60;
+        if has_aged { Ok(()) } else { Err("a start that counts for nothing (I17)".to_string()) }
     }
 
     /// A second recovery changes nothing; with a good next hop the queue empties.

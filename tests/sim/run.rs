@@ -343,8 +343,8 @@ impl Run {
             server.heal();
         }
         note(|| format!("{:>10} everything is well from now on", world.now));
-        if self.plan.kinds.admin || self.plan.kinds.medium {
-            // What damage or an administrator had held, once the queue is there again.
+        if self.plan.kinds.admin {
+            // What the administrator had held, once the queue is there again.
             let next = self.world.now + 5 * MINUTE;
             self.go(next);
             self.world.administer("release all", false);

@@ -291,7 +291,6 @@ impl Shadow {
     /// Refused and perhaps on the disk all the same, until a recovery has seen to it.
     pub fn sync_failed(&mut self) {
         self.broken_since.get_or_insert(self.now);
-        self.aged += 61_000;
     }
 
     pub fn recovered(&mut self) {
