@@ -67,6 +67,8 @@ pub const LOCAL_SLOTS: u16 = 2;
 /// The slot into which the connection after the last goes while it is looked for another
 /// (decisions 15).
 pub const SPARE_SLOTS: u16 = 1;
+/// Addresses whose messages are counted at one time, where `[clients RANGE]` has a rate.
+pub const RATED_SOURCES_MAX: usize = 256;
 /// Sockets that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 128;
 

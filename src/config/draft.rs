@@ -4,11 +4,12 @@
 //! a route's relay is looked up only by [`Draft::finish`]; what is missing or contradicts itself is
 //! found there too, with the line to change.
 
+use super::clients::ClientsDraft;
 use super::nearest::hint;
 use super::table::{KEYS, Key, Kind, Section};
 use super::value;
-use super::{ClientRange, Config, Fault, Host, Listen, Log, Relay, Route, To, Via};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use super::{Config, Fault, Host, Listen, Log, Relay, Route, To, Via};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 /// The name of the relay that the key `relay` makes.
@@ -35,9 +36,9 @@ pub(super) struct Draft {
     via: Option<Via>,
     relays: Vec<RelayDraft>,
     routes: Vec<RouteDraft>,
-    clients: Vec<ClientsDraft>,
+    pub(super) clients: Vec<ClientsDraft>,
     /// The section, of its kind, that keys now go to.
-    current: usize,
+    pub(super) current: usize,
 }
 
 struct RelayDraft {
@@ -56,22 +57,6 @@ struct RouteDraft {
 enum ViaDraft {
     Relay(String),
     Settled(Via),
-}
-
-struct ClientsDraft {
-    name: String,
-    line: u32,
-    networks: Vec<(IpAddr, u8)>,
-    relay: Option<(Permission, u32)>,
-    size: Option<(u64, u32)>,
-    recipients: Option<(u8, u32)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Permission {
-    No,
-    Yes,
-    Everyone,
 }
 
 impl Draft {
@@ -133,26 +118,13 @@ impl Draft {
                 pattern: value::pattern(name)?,
                 via: None,
             }),
-            Section::Clients => self.clients.push(self.new_clients(name, line)?),
+            Section::Clients => {
+                let draft = ClientsDraft::new(name, line, &self.clients)?;
+                self.clients.push(draft);
+            }
         }
         self.current = count;
         Ok(None)
-    }
-
-    fn new_clients(&self, name: &str, line: u32) -> Result<ClientsDraft, String> {
-        let networks = value::range(name)?;
-        for (network, prefix) in &networks {
-            let before =
-                self.clients.iter().find(|range| range.networks.contains(&(*network, *prefix)));
-            if let Some(before) = before {
-                let (name, line) = (&before.name, before.line);
-                return Err(format!(
-                    "{network}/{prefix} is already in [clients {name}], line {line}"
-                ));
-            }
-        }
-        let name = name.into();
-        Ok(ClientsDraft { name, line, networks, relay: None, size: None, recipients: None })
     }
 
     /// The key `relay`.
@@ -214,37 +186,6 @@ impl Draft {
         Ok(())
     }
 
-    /// `relay` of the current clients.
-    pub(super) fn set_client_relay(&mut self, given: &Given<'_>) -> Result<(), String> {
-        let permission = match given.word()? {
-            "yes" => Permission::Yes,
-            "everyone" => Permission::Everyone,
-            _ => Permission::No,
-        };
-        if let Some(range) = self.clients.get_mut(self.current) {
-            range.relay = Some((permission, given.line));
-        }
-        Ok(())
-    }
-
-    /// `size` of the current clients.
-    pub(super) fn set_client_size(&mut self, given: &Given<'_>) -> Result<(), String> {
-        let size = given.size()?;
-        if let Some(range) = self.clients.get_mut(self.current) {
-            range.size = Some((size, given.line));
-        }
-        Ok(())
-    }
-
-    /// `recipients` of the current clients.
-    pub(super) fn set_client_recipients(&mut self, given: &Given<'_>) -> Result<(), String> {
-        let recipients = given.small()?;
-        if let Some(range) = self.clients.get_mut(self.current) {
-            range.recipients = Some((recipients, given.line));
-        }
-        Ok(())
-    }
-
     /// The configuration, with what only shows in the whole written to `faults`.
     pub(super) fn finish(mut self, faults: &mut Vec<Fault>) -> Config {
         if self.config.run.is_empty() {
@@ -301,72 +242,7 @@ impl Draft {
             self.config.routes.push(Route { pattern: route.pattern, via });
         }
     }
-
-    fn finish_clients(&mut self, faults: &mut Vec<Fault>) {
-        for range in core::mem::take(&mut self.clients) {
-            self.check_clients(&range, faults);
-            for (network, prefix) in range.networks {
-                let relay = match range.relay {
-                    Some((permission, _)) => permission != Permission::No,
-                    None => network.is_loopback(),
-                };
-                self.config.clients.push(ClientRange {
-                    network,
-                    prefix,
-                    relay,
-                    size: range.size.map(|(size, _)| size),
-                    recipients: range.recipients.map(|(recipients, _)| recipients),
-                });
-            }
-        }
-        for (network, prefix) in LOOPBACK {
-            let range = ClientRange { network, prefix, relay: true, size: None, recipients: None };
-            let same = |other: &ClientRange| (other.network, other.prefix) == (network, prefix);
-            if !self.config.clients.iter().any(same) {
-                self.config.clients.push(range);
-            }
-        }
-    }
-
-    fn check_clients(&self, range: &ClientsDraft, faults: &mut Vec<Fault>) {
-        // Nobody becomes an open relay by a slip of the hand.
-        let wide = |(network, prefix): &(IpAddr, u8)| is_wide(*network, *prefix);
-        match range.relay {
-            Some((Permission::Yes, line)) if range.networks.iter().any(wide) => {
-                let message = format!(
-                    "relay: [clients {}] is much of the Internet, and this would be an open relay; \
-                     if that is meant, write relay = everyone",
-                    range.name
-                );
-                faults.push(Fault { line, message });
-            }
-            _ => {}
-        }
-        let (size_max, recipients_max) = (self.config.message_size, self.config.recipients);
-        if let Some((size, line)) = range.size.filter(|(size, _)| *size > size_max) {
-            let (size, most) = (value::write_size(size), value::write_size(size_max));
-            let message = format!("size: {size} is more than message-size, which is {most}");
-            faults.push(Fault { line, message });
-        }
-        if let Some((count, line)) = range.recipients.filter(|(n, _)| *n > recipients_max) {
-            let message = format!(
-                "recipients: {count} is more than recipients above all sections, which is \
-                 {recipients_max}"
-            );
-            faults.push(Fault { line, message });
-        }
-    }
 }
-
-/// Whether a range is much of the Internet: a short prefix, and not private. Whoever lets such a
-/// range relay must say so in a word of its own: nobody becomes an open relay by a slip.
-pub(super) fn is_wide(network: IpAddr, prefix: u8) -> bool {
-    let floor = if network.is_ipv4() { 8 } else { 16 };
-    prefix < floor && !value::is_in_lan(network, prefix)
-}
-
-const LOOPBACK: [(IpAddr, u8); 2] =
-    [(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
 
 /// What no table can hold because it depends on the machine; the rest is overwritten from there.
 fn machine_defaults(host: &Host<'_>) -> Config {
@@ -463,6 +339,11 @@ impl Given<'_> {
 
     pub(super) fn small(&self) -> Result<u8, String> {
         self.number().map(|number| u8::try_from(number).unwrap_or(u8::MAX))
+    }
+
+    /// A word that is yes or no.
+    pub(super) fn truth(&self) -> Result<bool, String> {
+        self.word().map(|word| word == "yes")
     }
 
     pub(super) fn medium(&self) -> Result<u16, String> {

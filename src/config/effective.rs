@@ -3,9 +3,10 @@
 //! Everything is said, defaults too, so that what is printed means the same on any machine: read
 //! again, it gives an equal `Config`. The ranges of loopback are among the clients.
 
+use super::clients::write_clients;
 use super::draft::DEFAULT_RELAY;
 use super::value::{write_listen, write_pattern, write_size, write_time};
-use super::{ClientRange, Config, Log, Relay, Via};
+use super::{Config, Log, Relay, Via};
 use core::fmt::{Result, Write};
 use core::net::IpAddr;
 
@@ -70,23 +71,6 @@ fn write_limits(out: &mut impl Write, config: &Config) -> Result {
     pair(out, "log", log)
 }
 
-fn write_clients(out: &mut impl Write, range: &ClientRange) -> Result {
-    writeln!(out, "\n[clients {}/{}]", range.network, range.prefix)?;
-    let relay = match range.relay {
-        false => "no",
-        true if super::draft::is_wide(range.network, range.prefix) => "everyone",
-        true => "yes",
-    };
-    pair(out, "relay", relay)?;
-    if let Some(size) = range.size {
-        pair(out, "size", write_size(size))?;
-    }
-    match range.recipients {
-        Some(recipients) => pair(out, "recipients", recipients.to_string()),
-        None => Ok(()),
-    }
-}
-
 /// Whether the key `relay` is what says where mail goes.
 fn is_default(config: &Config) -> bool {
     matches!(config.via, Via::Relay(_))
@@ -112,7 +96,7 @@ fn via(config: &Config, via: &Via) -> String {
 }
 
 /// A line, in quotes where the value would not come back without them.
-fn pair(out: &mut impl Write, key: &str, value: impl AsRef<str>) -> Result {
+pub(super) fn pair(out: &mut impl Write, key: &str, value: impl AsRef<str>) -> Result {
     let value = value.as_ref();
     let is_bare = value.trim() == value && !value.contains(" #") && !value.contains("\t#");
     let quote = if is_bare { "" } else { "\"" };
@@ -160,6 +144,9 @@ mod tests {
         via = discard
         [clients lan]
         relay = yes
+        starttls = no
+        connections = 4
+        rate = 200
         size = 1M
         recipients = 3
         [clients ::/0]

@@ -5,12 +5,14 @@
 //!
 //! Start at `table`, the one table of keys, which also prints the manual; `ini` splits lines,
 //! `parse` walks them through the table into a `draft`, `value` reads single values, `effective`
-//! writes a `Config` back as a file, `warnings` says what is allowed but deserves a thought.
+//! writes a `Config` back as a file, `warnings` says what is allowed but deserves a thought;
+//! `clients` has all of this for `[clients RANGE]`.
 //!
 //! Invariants: every `Via::Relay` is an index into `relays`; every path is absolute; every name,
 //! address and number has passed its key's floor and ceiling; `clients` always says something
 //! about loopback.
 
+mod clients;
 mod draft;
 mod effective;
 mod ini;
@@ -20,6 +22,7 @@ mod table;
 mod value;
 mod warnings;
 
+pub use clients::{ClientPolicy, ClientRange};
 pub use effective::write_effective;
 pub use ini::FILE_BYTES_MAX;
 pub use nearest::hint;
@@ -28,7 +31,7 @@ pub use table::{key_names, write_markdown, write_plain};
 pub use warnings::warnings;
 
 use crate::mail::address::Address;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Everything that can be configured, in effect.
@@ -155,32 +158,6 @@ pub struct To {
     pub everyone: bool,
 }
 
-/// What `[clients RANGE]` says of one network.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientRange {
-    /// The network's address, no bit set beyond the prefix.
-    pub network: IpAddr,
-    /// Bits of the prefix.
-    pub prefix: u8,
-    /// May send mail to anyone.
-    pub relay: bool,
-    /// Its own, lower limit of a message's bytes.
-    pub size: Option<u64>,
-    /// Its own, lower limit of recipients.
-    pub recipients: Option<u8>,
-}
-
-/// What one client may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClientPolicy {
-    /// May send mail to anyone.
-    pub relay: bool,
-    /// Bytes of its largest message, if less than [`Config::message_size`].
-    pub size: Option<u64>,
-    /// Recipients of a message of its, if fewer than [`Config::recipients`].
-    pub recipients: Option<u8>,
-}
-
 /// The least weighty event that is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Log {
@@ -229,22 +206,6 @@ impl Config {
         let found = self.routes.iter().find(|route| route.pattern.holds(address, is_local));
         found.map_or(&self.via, |route| &route.via)
     }
-
-    /// What the client at `address` may do.
-    pub fn client(&self, address: IpAddr) -> ClientPolicy {
-        let address = address.to_canonical();
-        let found = self
-            .clients
-            .iter()
-            .filter(|range| range.holds(address))
-            .max_by_key(|range| range.prefix);
-        match found {
-            Some(range) => {
-                ClientPolicy { relay: range.relay, size: range.size, recipients: range.recipients }
-            }
-            None => ClientPolicy { relay: false, size: None, recipients: None },
-        }
-    }
 }
 
 impl Pattern {
@@ -265,25 +226,6 @@ impl Pattern {
                 })
             }
             Pattern::Address(whole) => address.as_str().eq_ignore_ascii_case(whole),
-        }
-    }
-}
-
-impl ClientRange {
-    /// Whether `address`, not an IPv4-mapped one, lies in this network.
-    pub fn holds(&self, address: IpAddr) -> bool {
-        match (self.network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let shift = 32 - u32::from(self.prefix.min(32));
-                let differs = network.to_bits() ^ address.to_bits();
-                differs.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let shift = 128 - u32::from(self.prefix.min(128));
-                let differs = network.to_bits() ^ address.to_bits();
-                differs.checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
         }
     }
 }
@@ -335,26 +277,6 @@ mod tests {
             assert!(config.is_local(address(local)), "{local}");
         }
         assert!(!config.is_local(address("root@example.net")));
-    }
-
-    #[test]
-    fn the_longest_range_of_clients_counts() {
-        let config = config(
-            "[clients lan]\nrelay = yes\n\
-             [clients 10.0.0.0/24]\nsize = 1M\n\
-             [clients 0.0.0.0/0]\nrecipients = 5\n",
-        );
-        let relays = |text: &str| config.client(text.parse().unwrap()).relay;
-        for yes in ["127.0.0.1", "127.9.9.9", "::1", "10.9.9.9", "fe80::1", "::ffff:192.168.0.1"] {
-            assert!(relays(yes), "{yes}");
-        }
-        for no in ["10.0.0.7", "8.8.8.8", "2001:db8::1", "::ffff:8.8.8.8"] {
-            assert!(!relays(no), "{no}");
-        }
-        let of = |text: &str| config.client(text.parse().unwrap());
-        assert_eq!(of("10.0.0.7").size, Some(1 << 20));
-        assert_eq!(of("8.8.8.8").recipients, Some(5));
-        assert_eq!(of("127.0.0.1").recipients, None);
     }
 
     #[test]

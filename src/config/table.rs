@@ -124,6 +124,7 @@ impl Key {
     }
 }
 
+const YES_OR_NO: Kind = Kind::Words(&["yes", "no"]);
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
@@ -335,6 +336,36 @@ pub(super) const KEYS: &[Key] = &[
         help: "May send mail to anyone. A range that is much of the Internet needs everyone, and \
                then this is an open relay.",
         set: Draft::set_client_relay,
+    },
+    Key {
+        section: Section::Clients,
+        name: "starttls",
+        kind: YES_OR_NO,
+        default: "yes",
+        help: "Is offered STARTTLS, where the listener has it. no is for old printers, which begin \
+               TLS 1.0 as soon as they see it, and fail.",
+        set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.starttls = is),
+    },
+    Key {
+        section: Section::Clients,
+        name: "connections",
+        kind: Kind::Number { least: 1, most: 4096 },
+        default: "(no limit but sessions)",
+        help: "Connections of one address (of one IPv6 /64) at one time; one more is told 421.",
+        set: |draft, given| {
+            draft.set_client(given.medium(), |policy, count| policy.connections = Some(count))
+        },
+    },
+    Key {
+        section: Section::Clients,
+        name: "rate",
+        kind: Kind::Number { least: 1, most: 60_000 },
+        default: "(no limit)",
+        help: "Messages of one address (of one IPv6 /64) an hour; so many may come at once, then \
+               one after the other; one more is told 450, and to come back later.",
+        set: |draft, given| {
+            draft.set_client(given.medium(), |policy, count| policy.rate = Some(count))
+        },
     },
     Key {
         section: Section::Clients,

@@ -2,9 +2,9 @@
 //!
 //! Printed by `mote check`. None of it stops anything.
 
-use super::draft::is_wide;
+use super::clients::is_wide;
 use super::value::{is_near, write_size};
-use super::{Config, Pattern, Relay, Via};
+use super::{ClientRange, Config, Pattern, Relay, Via};
 use core::net::IpAddr;
 
 /// One sentence each.
@@ -37,12 +37,13 @@ pub fn warnings(config: &Config) -> Vec<String> {
     if config.from.is_some() {
         found.push("from acts on the envelope only in this version: the From field stays".into());
     }
-    for range in config.clients.iter().filter(|r| r.relay && is_wide(r.network, r.prefix)) {
+    for range in config.clients.iter().filter(|r| r.policy.relay && is_wide(r.network, r.prefix)) {
         found.push(format!(
             "open relay: everyone in {}/{} may send mail to anyone through this machine",
             range.network, range.prefix
         ));
     }
+    found.extend(config.clients.iter().filter_map(|range| shadowed(config, range)));
     if let Some(size) = config.spool_size.filter(|size| *size < config.message_size) {
         found.push(format!(
             "message-size is {}, but the queue has only {}: larger messages are refused",
@@ -51,6 +52,19 @@ pub fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     found
+}
+
+/// A section does not have what a wider one says: whoever wrote it for another key may have meant
+/// to let these relay as before.
+fn shadowed(config: &Config, range: &ClientRange) -> Option<String> {
+    let mut wider = config.clients.iter().filter(|wider| {
+        wider.prefix < range.prefix && wider.holds(range.network) && wider.policy.relay
+    });
+    let wider = wider.next().filter(|_| !range.policy.relay)?;
+    Some(format!(
+        "[clients {}/{}] may not relay, though {}/{} around it may; if it shall, add relay = yes",
+        range.network, range.prefix, wider.network, wider.prefix
+    ))
 }
 
 fn is_used(config: &Config, number: u16) -> bool {
@@ -98,6 +112,7 @@ mod tests {
             ("to = me@example.net", "to acts on the envelope only"),
             ("from = me@example.net", "from acts on the envelope only"),
             ("[clients ::/0]\nrelay = everyone", "open relay"),
+            ("[clients lan]\nrelay = yes\n[clients 10.0.0.0/24]\nrate = 9", "10.0.0.0/8 around it"),
             ("spool-size = 1M", "only 1M"),
         ] {
             assert!(warned(text).contains(word), "{text}");

@@ -61,8 +61,11 @@ impl Doors {
         now: Instant,
     ) {
         let strangers = sessions.iter().filter(|(_, session)| is_stranger(session)).count();
+        let is_one_too_many = is_beyond_its_number(handle.index, sessions);
         let Some(session) = sessions.get(handle) else { return };
-        if !is_stranger(session) || strangers <= self.strangers_max {
+        if is_one_too_many {
+            session.dismiss(Reply::TOO_MANY_CONNECTIONS, queue);
+        } else if !is_stranger(session) || strangers <= self.strangers_max {
             session.greet(config, now);
         } else if self.is_crowded {
             session.dismiss(Reply::BUSY, queue);
@@ -116,6 +119,19 @@ impl Doors {
     }
 }
 
+/// True when the address (the /64) of the newcomer `index` has more connections than its range
+/// allows. Sessions are counted where they are, so there is no table that could be full or wrong.
+pub(super) fn is_beyond_its_number(index: u16, sessions: &Slots<Session>) -> bool {
+    let found = sessions.iter().find(|(other, _)| *other == index);
+    let Some((_, newcomer)) = found else { return false };
+    let most = usize::from(newcomer.admission().connections_max);
+    let Some(source) = newcomer.peer().source().filter(|_| most < sessions.taken()) else {
+        return false;
+    };
+    let is_same = |session: &Session| session.peer().source() == Some(source);
+    sessions.iter().filter(|(_, session)| is_same(session)).count() > most
+}
+
 fn is_stranger(session: &Session) -> bool {
     !session.peer().is_local()
 }
@@ -154,6 +170,7 @@ mod tests {
     use crate::intake::admission::Admission;
     use crate::queue::disk::{Block, Disk, DiskError};
     use crate::queue::recovery::{format, recover};
+    use core::net::SocketAddr;
 
     struct Memory(Vec<Block>);
 
@@ -188,8 +205,12 @@ mod tests {
     impl House {
         /// Three slots, and three more: two for those of the house, one spare.
         fn new() -> House {
+            House::with("relay = hold\nsessions = 3\n")
+        }
+
+        fn with(text: &str) -> House {
             let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
-            let config = parse(b"relay = hold\nsessions = 3\n", &host).unwrap();
+            let config = parse(text.as_bytes(), &host).unwrap();
             let mut disk = Memory(vec![[0; 4096]; 64]);
             let now = Instant::from_millis(0);
             format(&mut disk, [9; 24], 0).unwrap();
@@ -202,8 +223,9 @@ mod tests {
         fn enter(&mut self, address: &str) -> (u16, String) {
             let House { doors, sessions, queue, config, now } = self;
             let (handle, session) = sessions.take(|_| true).unwrap();
-            let admission = Admission { relay: false, size_max: 1000, recipients_max: 1 };
-            session.open(Peer::Tcp(address.parse().unwrap()), admission, 0, *now);
+            let address: SocketAddr = address.parse().unwrap();
+            let admission = Admission::new(config, config.client(address.ip()));
+            session.open(Peer::Tcp(address), admission, 0, *now);
             doors.enter(handle, sessions, queue, config, *now);
             (handle.index, self.told(handle.index))
         }
@@ -272,5 +294,35 @@ mod tests {
         house.attend();
         assert!(house.sessions.at(0).unwrap().1.is_over());
         assert!(!house.sessions.at(1).unwrap().1.is_over());
+    }
+    #[test]
+    fn an_address_has_so_many_connections() {
+        let mut house = House::with(
+            "sessions = 9\n[clients 203.0.113.0/24]\nconnections = 2\n\
+             [clients 2001:db8::/32]\nconnections = 1\n[clients 127.0.0.1]\nconnections = 1\n",
+        );
+        let expected = "421 4.7.0 Too many connections from there\r\n";
+        let mut first = None;
+        for (address, is_taken) in [
+            ("203.0.113.1:1", true),
+            ("203.0.113.1:2", true),
+            ("203.0.113.1:3", false),
+            ("203.0.113.2:3", true),
+            ("[2001:db8::1]:1", true),
+            ("[2001:db8::ffff:0:0:1]:1", false),
+            ("[2001:db8:0:1::1]:1", true),
+            ("127.0.0.1:1", true),
+            ("127.0.0.1:2", false),
+        ] {
+            let (index, told) = house.enter(address);
+            first.get_or_insert(index);
+            assert_eq!(told == expected, !is_taken, "{address}: {told}");
+            if !is_taken {
+                house.leave(index);
+            }
+        }
+        house.leave(first.unwrap());
+        assert!(house.enter("203.0.113.1:4").1.starts_with("220"));
+        assert_eq!(house.enter("203.0.113.1:5").1, expected);
     }
 }

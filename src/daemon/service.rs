@@ -38,7 +38,7 @@ impl Daemon {
 
     /// Moves bytes both ways until one side has no more to give.
     pub(super) fn serve_session<W: World>(&mut self, index: u16, world: &mut W, now: Now) {
-        let Daemon { sessions, readiness, queue, config, forwarder, .. } = self;
+        let Daemon { sessions, readiness, queue, config, forwarder, visitors, .. } = self;
         let Some((_, session)) = sessions.at(index) else { return };
         let Some(known) = readiness.get_mut(usize::from(index)) else { return };
         let token = Token(index);
@@ -55,7 +55,7 @@ impl Daemon {
             }
             let lookout = Routes { config, forwarder };
             let mut context =
-                session::Context { config, queue, disk: world, lookout: &lookout, now };
+                session::Context { config, queue, disk: world, lookout: &lookout, visitors, now };
             session.proceed(&mut context);
             let more_to_read = known.readable && session.wants_read();
             let is_full = session.output().len() >= REPLY_BYTES_MAX;

@@ -12,7 +12,7 @@
 //! being delivered (I11).
 
 use super::control::Control;
-use super::doors::Doors;
+use super::doors::{Doors, is_beyond_its_number};
 use super::service::Routes;
 use super::world::{Accepted, Event, Peer, Token, World};
 use crate::base::slots::{Handle, Slots};
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::intake::admission::Admission;
 use crate::intake::import::Import;
 use crate::intake::session::{self, Session};
+use crate::intake::visitors::Visitors;
 use crate::limits::CONTROL_SLOTS;
 use crate::queue::recovery::{Found, RecoverError, recover};
 use crate::queue::{NotDurable, Queue, Receipt};
@@ -66,6 +67,7 @@ pub struct Daemon {
     import: Import,
     pub(super) forwarder: Forwarder,
     doors: Doors,
+    pub(super) visitors: Visitors,
     listeners: Vec<(Door, bool)>,
     pub(super) readiness: Vec<Readiness>,
     verdicts: Vec<(u32, Result<Receipt, NotDurable>)>,
@@ -100,6 +102,7 @@ impl Daemon {
             import: Import::new(OWNER_IMPORT),
             forwarder: Forwarder::new(&config, OWNER_REPORTS),
             doors: Doors::new(&config),
+            visitors: Visitors::default(),
             listeners: doors.iter().map(|door| (*door, true)).collect(),
             readiness: vec![Readiness::default(); tokens(&config).into()],
             verdicts: Vec::with_capacity(batch_max(&config)),
@@ -318,7 +321,6 @@ impl Daemon {
             // A device that does not wait for the greeting may have spoken already.
             *known = Readiness { readable: true, writable: true, closed: false };
         }
-        let Daemon { config, queue, .. } = self;
         if door == Door::Control {
             let first = self.sessions.capacity();
             if let Some((_, control)) = self.controls.take(|index| first + index == token.0) {
@@ -327,14 +329,23 @@ impl Daemon {
             return true;
         }
         let admission = match peer {
-            Peer::Tcp(address) => Admission::new(config, config.client(address.ip())),
-            Peer::Unix { .. } => Admission::local(config),
+            Peer::Tcp(address) => Admission::new(&self.config, self.config.client(address.ip())),
+            Peer::Unix { .. } => Admission::local(&self.config),
         };
         let Some((handle, session)) = self.sessions.take(|index| index == token.0) else {
             return true;
         };
         session.open(peer, admission, owner(handle), now.instant);
-        self.doors.enter(handle, &mut self.sessions, queue, config, now.instant);
+        if is_beyond_its_number(handle.index, &self.sessions) {
+            // Who has just hung up and comes again shall not be counted twice.
+            for index in 0..self.sessions.capacity() {
+                if self.readiness.get(usize::from(index)).is_some_and(|known| known.closed) {
+                    self.serve_session(index, world, now);
+                }
+            }
+        }
+        let Daemon { config, queue, sessions, .. } = self;
+        self.doors.enter(handle, sessions, queue, config, now.instant);
         true
     }
 
@@ -342,9 +353,11 @@ impl Daemon {
         if self.drain_until.is_some() || self.queue.is_broken() {
             return;
         }
-        let Daemon { config, queue, forwarder, import, .. } = self;
+        let Daemon { config, queue, forwarder, import, visitors, .. } = self;
         let lookout = Routes { config, forwarder };
-        let mut context = session::Context { config, queue, disk: world, lookout: &lookout, now };
+        let disk = world;
+        let mut context =
+            session::Context { config, queue, disk, lookout: &lookout, visitors, now };
         import.proceed(&mut context);
         if import.take_released() {
             self.forwarder.look();

@@ -15,6 +15,10 @@ use crate::smtp::reply::Reply;
 pub struct Admission {
     /// May send to anyone.
     pub relay: bool,
+    /// Connections of its address at one time.
+    pub connections_max: u16,
+    /// Messages of its address an hour.
+    pub rate: Option<u16>,
     /// Largest message, bytes.
     pub size_max: u64,
     /// Most recipients of a message.
@@ -22,12 +26,23 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Of a slot that is free.
+    pub const NOBODY: Admission = Admission {
+        relay: false,
+        connections_max: u16::MAX,
+        rate: None,
+        size_max: 0,
+        recipients_max: 0,
+    };
+
     /// From what the config says of the client.
     pub fn new(config: &Config, policy: ClientPolicy) -> Admission {
         let size = policy.size.unwrap_or(config.message_size);
         let recipients = policy.recipients.unwrap_or(config.recipients);
         Admission {
             relay: policy.relay,
+            connections_max: policy.connections.unwrap_or(u16::MAX),
+            rate: policy.rate,
             size_max: size.min(config.message_size),
             recipients_max: recipients.min(config.recipients),
         }
@@ -35,7 +50,12 @@ impl Admission {
 
     /// A local program's, by the submit socket or the drop directory.
     pub fn local(config: &Config) -> Admission {
-        Admission { relay: true, size_max: config.message_size, recipients_max: config.recipients }
+        Admission {
+            relay: true,
+            size_max: config.message_size,
+            recipients_max: config.recipients,
+            ..Admission::NOBODY
+        }
     }
 
     /// May mail be sent to `recipient`? The reply if not.

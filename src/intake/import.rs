@@ -518,6 +518,7 @@ impl Lookout for () {
 
 #[cfg(test)]
 mod tests {
+    use super::super::visitors::Visitors;
     use super::*;
     use crate::base::time::Now;
     use crate::config::{Config, Host, parse};
@@ -587,7 +588,9 @@ mod tests {
             assert!(now.instant <= Instant::from_millis(0) + 8 * RETRY);
             let (queue, lookout) = (&mut queue, &());
             let disk = &mut world;
-            import.proceed(&mut Context { config: &config, queue, disk, lookout, now });
+            let visitors = &mut Visitors::default();
+            let config = &config;
+            import.proceed(&mut Context { config, queue, disk, lookout, visitors, now });
         }
     }
 }

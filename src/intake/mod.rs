@@ -4,6 +4,7 @@
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `import` mail that `sendmail` left in the drop directory
 //! - `peer` who connected
+//! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour
 //! - `drop_directory` what that needs of the world
 //!
 //! Knows the smtp machines and the queue, never the relay: where a recipient's mail will go is a
@@ -13,7 +14,9 @@ pub mod admission;
 pub mod drop_directory;
 pub mod import;
 pub mod peer;
+pub mod rates;
 pub mod session;
+pub mod visitors;
 
 use crate::mail::address::Address;
 

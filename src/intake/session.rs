@@ -16,7 +16,8 @@
 
 use super::Lookout;
 use super::admission::{Admission, queue_reply};
-use super::peer::Peer;
+use super::peer::{Peer, Source};
+use super::visitors::Visitors;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now, earliest};
@@ -44,6 +45,8 @@ pub struct Context<'a, D> {
     pub disk: &'a mut D,
     /// Where recipients' mail will go from there.
     pub lookout: &'a dyn Lookout,
+    /// What is remembered of peers.
+    pub visitors: &'a mut Visitors,
     /// Both clocks.
     pub now: Now,
 }
@@ -108,7 +111,7 @@ impl Session {
             replies: Buffer::new(REPLIES_BYTES),
             work: Work {
                 peer: Peer::Unix { uid: 0 },
-                admission: Admission { relay: false, size_max: 0, recipients_max: 0 },
+                admission: Admission::NOBODY,
                 owner: 0,
                 hello: Text::new(),
                 is_extended: false,
@@ -162,6 +165,11 @@ impl Session {
     /// Who it is.
     pub fn peer(&self) -> Peer {
         self.work.peer
+    }
+
+    /// What it may do.
+    pub fn admission(&self) -> &Admission {
+        &self.work.admission
     }
 
     /// True when leaving now would interrupt no mail.
@@ -374,6 +382,11 @@ impl Work {
         if size.is_some_and(|size| size > self.admission.size_max) {
             return Reply::TOO_BIG;
         }
+        let now = context.now.instant;
+        let rated = self.rated();
+        if rated.is_some_and(|(source, rate)| !context.visitors.rates.allows(source, rate, now)) {
+            return Reply::TOO_MANY_MESSAGES;
+        }
         let origin = if self.admission.relay { Origin::Client } else { Origin::Stranger };
         let mut draft = match context.queue.begin(context.disk, origin, size) {
             Ok(draft) => draft,
@@ -386,6 +399,9 @@ impl Work {
         self.sender = Text::from(sender);
         match self.open_envelope(&mut draft, context) {
             Ok(()) => {
+                if let Some((source, rate)) = rated {
+                    context.visitors.rates.count(source, rate, now);
+                }
                 self.transaction = Some(Transaction {
                     draft: Some(draft),
                     refusal: None,
@@ -401,6 +417,11 @@ impl Work {
                 queue_reply(error)
             }
         }
+    }
+
+    /// Where its messages are counted, and how many there may be in an hour.
+    fn rated(&self) -> Option<(Source, u16)> {
+        Some((self.peer.source()?, self.admission.rate?))
     }
 
     fn open_envelope<D: Disk>(

@@ -123,6 +123,7 @@ impl Reply {
     pub const TOO_MANY_IDLE: Reply = reply(421, 7, 0, "Too many commands without mail; closing");
     pub const NOT_SMTP: Reply = reply(421, 7, 0, "This is SMTP; closing");
     pub const BUSY: Reply = reply(421, 3, 2, "Too many connections; try again later");
+    pub const TOO_MANY_CONNECTIONS: Reply = reply(421, 7, 0, "Too many connections from there");
     pub const SHUTTING_DOWN: Reply = reply(421, 3, 2, "Shutting down; try again later");
 
     // Commands that cannot be understood or come out of order.
@@ -151,6 +152,7 @@ impl Reply {
     // Policy and room.
     pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients in one mail");
     pub const TOO_BIG: Reply = reply(552, 3, 4, "The mail is larger than is taken here");
+    pub const TOO_MANY_MESSAGES: Reply = reply(450, 7, 1, "Too many mails; try again later");
     pub const NO_ROOM: Reply = reply(452, 3, 1, "No room in the queue; try again later");
     pub const LOCAL_ERROR: Reply = reply(451, 3, 0, "Trouble here; try again later");
     pub const NO_RELAYING: Reply = reply(550, 7, 1, "You may not send to there from here");

@@ -1,7 +1,8 @@
 //! A small, strict SMTP client: one session, one reply at a time.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::FromRawFd as _;
 use std::time::Duration;
 
 /// What the server said, all its lines.
@@ -28,7 +29,15 @@ impl Session {
     }
 
     pub(crate) fn connect(port: u16) -> io::Result<(Session, Reply)> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Session::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// Connects from another address of loopback: another device, as far as mote can know.
+    pub(crate) fn connect_from(source: &str, port: u16) -> io::Result<(Session, Reply)> {
+        Session::over(connect_from(source.parse().unwrap(), port)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<(Session, Reply)> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
@@ -114,4 +123,27 @@ pub(crate) fn message(number: usize, bytes: usize) -> Vec<u8> {
         message.extend_from_slice(line);
     }
     message
+}
+
+/// Std does not bind before it connects.
+#[allow(unsafe_code)]
+fn connect_from(source: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let name = |address: Ipv4Addr, port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(address).to_be() },
+        sin_zero: [0; 8],
+    };
+    let (near, far) = (name(source, 0), name(Ipv4Addr::LOCALHOST, port));
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let checked =
+        |result: i32| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) };
+    // SAFETY: the descriptor is new and nobody else's; both names live, and are `len` bytes long.
+    unsafe {
+        let raw = checked(libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0))?;
+        let stream = TcpStream::from_raw_fd(raw);
+        checked(libc::bind(raw, (&raw const near).cast(), len))?;
+        checked(libc::connect(raw, (&raw const far).cast(), len))?;
+        Ok(stream)
+    }
 }
