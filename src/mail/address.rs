@@ -1,9 +1,15 @@
 //! Addresses and paths: the one parser, and the one type that cannot hold anything else.
 //!
 //! An [`Address`] is text that has been read by the grammar of RFC 5321 §4.1.2 and is within its
-//! limits: printable ASCII, so no CR, LF, NUL or any other control byte can ever come out of it,
+//! limits: printable, so no CR, LF, NUL or any other control character can ever come out of it,
 //! whatever was sent (threats 4). It borrows the text it was read from. A domain may be missing:
 //! that names a user of this machine, and `<Postmaster>` is no special case.
+//!
+//! With [`Charset::Utf8`] local part and domain may also hold what lies beyond ASCII (RFC 6531
+//! §3.3), but for characters that nobody sees: controls, and those that turn or break lines, with
+//! which a log could be made to say something else (threats 20). [`Address::is_ascii`] tells
+//! whether every next hop understands it. Domains are compared as they are written: a U-label is
+//! not taken for its A-label.
 //!
 //! Not here: who may send to whom, what a domain resolves to, comments and display names (see
 //! `mail::fields`). A local part is never taken apart nor compared without case: it belongs to the
@@ -12,7 +18,7 @@
 //! Stricter than some: no dot at the ends of a dot-atom or a domain, no empty labels. More tolerant
 //! than the RFC: an underscore in a domain, and a missing domain.
 //!
-//! Read first: RFC 5321 §4.1.2, §4.1.3, §4.5.3.1 and appendix C.
+//! Read first: RFC 5321 §4.1.2, §4.1.3, §4.5.3.1 and appendix C; RFC 6531 §3.3.
 
 use crate::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX, LOCAL_PART_BYTES_MAX};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -23,6 +29,15 @@ pub struct Address<'a> {
     local: &'a str,
     domain: Option<&'a str>,
     text: &'a str,
+}
+
+/// What an address may be made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Charset {
+    /// Printable ASCII.
+    Ascii,
+    /// That and whatever else is printable, in UTF-8.
+    Utf8,
 }
 
 /// What MAIL names: where a report of failure would go.
@@ -91,16 +106,25 @@ impl AddressError {
 }
 
 impl<'a> Address<'a> {
-    /// Reads `text`, all of which must be one mailbox, without angle brackets.
+    /// Reads `text`, all of which must be one mailbox in ASCII, without angle brackets.
     pub fn parse(text: &'a [u8]) -> Result<Address<'a>, AddressError> {
+        Address::parse_in(text, Charset::Ascii)
+    }
+
+    /// Reads a mailbox that may hold more than ASCII.
+    pub fn parse_utf8(text: &'a [u8]) -> Result<Address<'a>, AddressError> {
+        Address::parse_in(text, Charset::Utf8)
+    }
+
+    /// Reads a mailbox in `charset`.
+    pub fn parse_in(text: &'a [u8], charset: Charset) -> Result<Address<'a>, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        check_characters(text)?;
+        let text = check_characters(text, charset)?;
         if text.len() > ADDRESS_BYTES_MAX {
             return Err(AddressError::TooLong);
         }
-        let text = core::str::from_utf8(text).map_err(|_| AddressError::EightBit)?;
         let length = local_part_length(text.as_bytes())?;
         let (local, rest) = text.split_at_checked(length).ok_or(AddressError::LocalPart)?;
         if local.len() > LOCAL_PART_BYTES_MAX {
@@ -130,6 +154,11 @@ impl<'a> Address<'a> {
         self.domain
     }
 
+    /// True if it holds nothing beyond ASCII.
+    pub const fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
+    }
+
     /// True if the domain is `name`, in whatever case.
     pub fn domain_is(&self, name: &str) -> bool {
         self.domain.is_some_and(|domain| domain.eq_ignore_ascii_case(name))
@@ -144,36 +173,42 @@ impl<'a> Address<'a> {
 
 /// Reads the path at the start of `text`, which is what follows `MAIL FROM:`; tells it and what
 /// comes behind its `>` (nothing, or a space and parameters, which the caller checks).
-pub fn parse_reverse_path(text: &[u8]) -> Result<(ReversePath<'_>, &[u8]), AddressError> {
+pub fn parse_reverse_path(
+    text: &[u8],
+    charset: Charset,
+) -> Result<(ReversePath<'_>, &[u8]), AddressError> {
     let (content, rest) = split_path(text)?;
     if content.is_empty() {
         return Ok((ReversePath::Null, rest));
     }
-    Ok((ReversePath::Address(parse_routed(content)?), rest))
+    Ok((ReversePath::Address(parse_routed(content, charset)?), rest))
 }
 
 /// Reads the path at the start of `text`, which is what follows `RCPT TO:`; tells it and what
 /// comes behind its `>`, as [`parse_reverse_path`] does.
-pub fn parse_forward_path(text: &[u8]) -> Result<(ForwardPath<'_>, &[u8]), AddressError> {
+pub fn parse_forward_path(
+    text: &[u8],
+    charset: Charset,
+) -> Result<(ForwardPath<'_>, &[u8]), AddressError> {
     let (content, rest) = split_path(text)?;
-    Ok((ForwardPath::Address(parse_routed(content)?), rest))
+    Ok((ForwardPath::Address(parse_routed(content, charset)?), rest))
 }
 
 /// Reads what stands within the `<>` of a path: a mailbox, perhaps with a source route ahead.
-pub(super) fn parse_routed(content: &[u8]) -> Result<Address<'_>, AddressError> {
+pub(super) fn parse_routed(content: &[u8], charset: Charset) -> Result<Address<'_>, AddressError> {
     if content.first() != Some(&b'@') {
-        return Address::parse(content);
+        return Address::parse_in(content, charset);
     }
     // RFC 5321 §4.1.1.3 and appendix C: a source route is understood, and ignored.
     let (route, mailbox) = split_once(content, b':').ok_or(AddressError::SourceRoute)?;
     let is_hop = |hop: &[u8]| {
         let domain = hop.strip_prefix(b"@").and_then(|domain| core::str::from_utf8(domain).ok());
-        domain.is_some_and(|domain| check_domain(domain).is_ok())
+        domain.is_some_and(|domain| domain.is_ascii() && check_domain(domain).is_ok())
     };
     if !route.split(|byte| *byte == b',').all(is_hop) {
         return Err(AddressError::SourceRoute);
     }
-    let address = Address::parse(mailbox)?;
+    let address = Address::parse_in(mailbox, charset)?;
     // Without a domain it would turn from somebody over there into somebody here.
     if address.domain.is_none() { Err(AddressError::SourceRoute) } else { Ok(address) }
 }
@@ -202,16 +237,27 @@ fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// The one place that says which bytes an address may be made of at all.
-fn check_characters(text: &[u8]) -> Result<(), AddressError> {
-    for byte in text {
-        match byte {
-            b' '..=b'~' => {}
-            0x80.. => return Err(AddressError::EightBit),
+/// The one place that says which characters an address may be made of at all.
+fn check_characters(text: &[u8], charset: Charset) -> Result<&str, AddressError> {
+    if let Some(byte) = text.iter().find(|byte| !matches!(byte, b' '..=b'~')) {
+        match (byte, charset) {
+            (0x80.., Charset::Utf8) => {}
+            (0x80.., Charset::Ascii) => return Err(AddressError::EightBit),
             _ => return Err(AddressError::Control),
         }
     }
-    Ok(())
+    let text = core::str::from_utf8(text).map_err(|_| AddressError::EightBit)?;
+    if text.chars().all(is_visible) { Ok(text) } else { Err(AddressError::Control) }
+}
+
+/// No control character (C0, DEL, C1), no separator of lines, no mark that turns the direction of
+/// what follows.
+pub fn is_visible(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !character.is_control() && !turns
 }
 
 /// RFC 5322 §3.2.3.
@@ -231,7 +277,8 @@ fn local_part_length(text: &[u8]) -> Result<usize, AddressError> {
     if text.first() == Some(&b'"') {
         return quoted_string_length(text);
     }
-    let is_part = |byte: &u8| is_atom_text(*byte) || *byte == b'.';
+    // RFC 6531 §3.3: and whatever lies beyond ASCII, if it was let through.
+    let is_part = |byte: &u8| is_atom_text(*byte) || matches!(byte, b'.' | 0x80..);
     let length = text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
     let atoms = text.get(..length).unwrap_or_default();
     if atoms.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
@@ -268,19 +315,21 @@ fn check_domain_or_literal(domain: &str) -> Result<(), AddressError> {
     if is_address { Ok(()) } else { Err(AddressError::Literal) }
 }
 
-/// RFC 5321 §4.1.2 Domain; underscores are tolerated, since names with them are in use.
+/// RFC 5321 §4.1.2 Domain; underscores are tolerated, since names with them are in use. RFC 6531
+/// §3.3: a label may be a U-label.
 fn check_domain(domain: &str) -> Result<(), AddressError> {
     if domain.len() > DOMAIN_BYTES_MAX {
         return Err(AddressError::DomainTooLong);
     }
     for label in domain.split('.') {
-        let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_label_byte =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | 0x80..);
         let hyphen_at_end = label.starts_with('-') || label.ends_with('-');
         if label.is_empty() || hyphen_at_end || !label.bytes().all(is_label_byte) {
             return Err(AddressError::Domain);
         }
-        // RFC 1035 §2.3.4.
-        if label.len() > 63 {
+        // RFC 1035 §2.3.4; of a U-label its A-label counts, which nobody needs here.
+        if label.is_ascii() && label.len() > 63 {
             return Err(AddressError::DomainTooLong);
         }
     }
@@ -405,16 +454,23 @@ mod tests {
     }
 
     fn forward(text: &str) -> Result<(&str, &[u8]), AddressError> {
-        let (ForwardPath::Address(address), rest) = parse_forward_path(text.as_bytes())?;
+        let (ForwardPath::Address(address), rest) =
+            parse_forward_path(text.as_bytes(), Charset::Ascii)?;
         Ok((address.as_str(), rest))
     }
 
     #[test]
     fn paths() {
-        assert_eq!(parse_reverse_path(b"<>"), Ok((ReversePath::Null, &b""[..])));
-        assert_eq!(parse_reverse_path(b"<> SIZE=1"), Ok((ReversePath::Null, &b" SIZE=1"[..])));
+        assert_eq!(parse_reverse_path(b"<>", Charset::Ascii), Ok((ReversePath::Null, &b""[..])));
+        assert_eq!(
+            parse_reverse_path(b"<> SIZE=1", Charset::Ascii),
+            Ok((ReversePath::Null, &b" SIZE=1"[..]))
+        );
         let a = ReversePath::Address(parse("a@b").unwrap());
-        assert_eq!(parse_reverse_path(b"<a@b> BODY=7BIT"), Ok((a, &b" BODY=7BIT"[..])));
+        assert_eq!(
+            parse_reverse_path(b"<a@b> BODY=7BIT", Charset::Ascii),
+            Ok((a, &b" BODY=7BIT"[..]))
+        );
         assert_eq!(forward("<Postmaster>"), Ok(("Postmaster", &b""[..])));
         assert_eq!(forward("<\"a>b\\\">\"@c>x"), Ok(("\"a>b\\\">\"@c", &b"x"[..])));
         assert_eq!(forward("<>"), Err(AddressError::Empty));
@@ -436,6 +492,42 @@ mod tests {
         assert_eq!(forward("<@a:@b:u@d>"), Err(AddressError::LocalPart));
     }
 
+    #[test]
+    fn beyond_ascii() {
+        for (text, local, domain) in [
+            ("jörg@example.net", "jörg", "example.net"),
+            ("\"jörg x\"@bücher.example", "\"jörg x\"", "bücher.example"),
+            ("用户@例子.公司", "用户", "例子.公司"),
+            ("a@xn--bcher-kva.bücher", "a", "xn--bcher-kva.bücher"),
+        ] {
+            assert_eq!(parse(text), Err(AddressError::EightBit));
+            let address = Address::parse_utf8(text.as_bytes()).unwrap();
+            assert_eq!((address.local(), address.domain()), (local, Some(domain)));
+            assert!(!address.is_ascii());
+        }
+        assert!(Address::parse_utf8(b"a@b").unwrap().is_ascii());
+        let long = format!("a@{}", "例".repeat(80));
+        assert!(Address::parse_utf8(long.as_bytes()).is_ok());
+        let too_long = format!("{long}例例例例x");
+        assert_eq!(Address::parse_utf8(too_long.as_bytes()), Err(AddressError::TooLong));
+        for (text, error) in [
+            (&b"j\xf6rg@x"[..], AddressError::EightBit),
+            (b"\xed\xa0\x80@x", AddressError::EightBit),
+            ("a\u{85}@x".as_bytes(), AddressError::Control),
+            ("a\u{2028}@x".as_bytes(), AddressError::Control),
+            ("a\u{202e}@x".as_bytes(), AddressError::Control),
+            ("\"\u{2066}\"@x".as_bytes(), AddressError::Control),
+            ("ö\n@x".as_bytes(), AddressError::Control),
+            ("ö..x@x".as_bytes(), AddressError::LocalPart),
+            ("ö x@x".as_bytes(), AddressError::LocalPart),
+            ("a@ö-".as_bytes(), AddressError::Domain),
+            ("a@ö..x".as_bytes(), AddressError::Domain),
+            ("a@[ö]".as_bytes(), AddressError::Literal),
+        ] {
+            assert_eq!(Address::parse_utf8(text), Err(error), "{}", text.escape_ascii());
+        }
+    }
+
     /// Threats 4: each of the 256 bytes, put at and over every position.
     #[test]
     fn no_address_ever_holds_a_control_byte() {
@@ -449,12 +541,13 @@ mod tests {
             b"<Postmaster>",
         ];
         let check = |text: &[u8]| {
-            let reverse = match parse_reverse_path(text) {
+            let reverse = match parse_reverse_path(text, Charset::Ascii) {
                 Ok((ReversePath::Address(address), _)) => Some(address),
                 _ => None,
             };
-            let forward =
-                parse_forward_path(text).ok().map(|(ForwardPath::Address(address), _)| address);
+            let forward = parse_forward_path(text, Charset::Ascii)
+                .ok()
+                .map(|(ForwardPath::Address(address), _)| address);
             for address in [reverse, forward, Address::parse(text).ok()].into_iter().flatten() {
                 assert!(address.as_str().bytes().all(|byte| matches!(byte, b' '..=b'~')));
                 assert!(address.as_str().len() <= ADDRESS_BYTES_MAX);
@@ -488,9 +581,11 @@ mod tests {
                 state ^= state << 17;
                 *byte = alphabet[(state % alphabet.len() as u64) as usize];
             }
-            if let Ok((ForwardPath::Address(address), rest)) = parse_forward_path(&text) {
+            if let Ok((ForwardPath::Address(address), rest)) =
+                parse_forward_path(&text, Charset::Utf8)
+            {
                 assert!(text.ends_with(rest));
-                assert!(address.as_str().bytes().all(|byte| matches!(byte, b' '..=b'~')));
+                assert!(address.as_str().chars().all(is_visible));
             }
         }
     }

@@ -13,7 +13,7 @@
 //! Read first: RFC 5322 §2.2.3, §3.4, §3.6.3, §3.6.6 and §4.4.
 
 use crate::limits::ADDRESS_BYTES_MAX;
-use crate::mail::address::{Address, AddressError, parse_routed};
+use crate::mail::address::{Address, AddressError, Charset, parse_routed};
 use memchr::memchr;
 
 /// One field of a header.
@@ -258,7 +258,7 @@ impl Element {
         match (self.error, self.place) {
             (Some(error), _) => each(Err(error)),
             (None, Place::Angle) => each(Err(AddressError::List)),
-            (None, Place::Behind) => each(parse_routed(text)),
+            (None, Place::Behind) => each(parse_routed(text, Charset::Ascii)),
             // RFC 5322 §4.4: empty places of a list are obsolete, but must be understood.
             (None, Place::Bare) if text.is_empty() => {}
             (None, Place::Bare) => each(Address::parse(text)),

@@ -14,7 +14,7 @@
 //! Memory is fixed, whatever lines and headers of whatever length come. Nothing fails. The body is
 //! where the bytes are: it is looked at by `is_ascii` and `memchr`, which take many bytes at once.
 //!
-//! Read first: RFC 5322 §2.1, §2.2, §3.6 and §4.5; RFC 5321 §4.5.3.1.6.
+//! Read first: RFC 5322 §2.1, §2.2, §3.6 and §4.5; RFC 5321 §4.5.3.1.6; RFC 3629.
 
 use crate::base::buffer::Text;
 use crate::limits::TEXT_LINE_BYTES_MAX;
@@ -49,6 +49,8 @@ impl Traits {
     pub const NO_HEADER: u16 = 1 << 7;
     /// A Bcc or Resent-Bcc field.
     pub const HAS_BCC: u16 = 1 << 8;
+    /// Bytes in the header that are not UTF-8.
+    pub const BAD_UTF8_HEADER: u16 = 1 << 9;
 
     /// True if any of `bits` is set.
     pub const fn has(self, bits: u16) -> bool {
@@ -73,6 +75,7 @@ pub struct Scan {
     /// The line under way, or the last one, belongs to the first Message-ID field.
     in_message_id: bool,
     message_id: Text<MESSAGE_ID_BYTES_MAX>,
+    utf8: Utf8,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +98,7 @@ impl Scan {
             first_line: true,
             in_message_id: false,
             message_id: Text::new(),
+            utf8: Utf8::default(),
         }
     }
 
@@ -118,6 +122,9 @@ impl Scan {
         // Without a CRLF behind it, what stands there is all content.
         if self.line_bytes > TEXT_LINE_BYTES_MAX {
             traits.bits |= Traits::LONG_LINE;
+        }
+        if !self.utf8.is_between() {
+            traits.bits |= Traits::BAD_UTF8_HEADER;
         }
         let undecided = matches!(self.part, Part::LineStart(_)) && self.line_bytes > 0;
         if self.first_line && undecided {
@@ -160,6 +167,7 @@ impl Scan {
             self.note_message_id(value);
         }
         self.note_bytes(line, Traits::EIGHT_BIT_HEADER);
+        self.note_utf8(line);
         self.note_length(line);
         if ends_header {
             self.part = Part::Body;
@@ -214,6 +222,15 @@ impl Scan {
         }
     }
 
+    /// Looks for what is not UTF-8 in a piece of the header.
+    fn note_utf8(&mut self, bytes: &[u8]) {
+        let is_plain = self.utf8.is_between() && bytes.is_ascii();
+        if !is_plain && !bytes.iter().all(|byte| self.utf8.push(*byte)) {
+            self.traits.bits |= Traits::BAD_UTF8_HEADER;
+            self.utf8 = Utf8::default();
+        }
+    }
+
     /// Looks for a line that is too long.
     ///
     /// Of all the line ends in reach of a line's start only the last one matters, since the lines
@@ -241,6 +258,50 @@ impl Scan {
 impl Default for Scan {
     fn default() -> Self {
         Scan::new()
+    }
+}
+
+/// Where in a character of UTF-8 (RFC 3629 §4) the last byte was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Utf8 {
+    /// Bytes of the character still to come.
+    due: u8,
+    /// What the next of them may be.
+    least: u8,
+    most: u8,
+}
+
+impl Default for Utf8 {
+    fn default() -> Self {
+        Utf8 { due: 0, least: 0x80, most: 0xBF }
+    }
+}
+
+impl Utf8 {
+    fn is_between(&self) -> bool {
+        self.due == 0
+    }
+
+    /// Takes the next byte; false if it cannot be.
+    fn push(&mut self, byte: u8) -> bool {
+        if self.due > 0 {
+            let fits = (self.least..=self.most).contains(&byte);
+            *self = Utf8 { due: self.due - 1, ..Utf8::default() };
+            return fits;
+        }
+        let (due, least, most) = match byte {
+            0..=0x7F => return true,
+            0xC2..=0xDF => (1, 0x80, 0xBF),
+            0xE0 => (2, 0xA0, 0xBF),
+            0xED => (2, 0x80, 0x9F),
+            0xE1..=0xEF => (2, 0x80, 0xBF),
+            0xF0 => (3, 0x90, 0xBF),
+            0xF1..=0xF3 => (3, 0x80, 0xBF),
+            0xF4 => (3, 0x80, 0x8F),
+            _ => return false,
+        };
+        *self = Utf8 { due, least, most };
+        true
     }
 }
 
@@ -324,6 +385,35 @@ mod tests {
         let mut scan = Scan::new();
         scan.feed(message);
         scan.traits()
+    }
+
+    #[test]
+    fn utf8_in_the_header_as_std_has_it() {
+        let pieces: [&[u8]; 10] = [
+            b"a",
+            b"\xc3",
+            b"\xa9",
+            b"\xe0",
+            b"\xed",
+            b"\x9f",
+            b"\xf4",
+            b"\x8f",
+            b"\xf0\x9f",
+            b"\xff",
+        ];
+        for number in 0..pieces.len().pow(4) {
+            let piece = |place: u32| pieces[number / pieces.len().pow(place) % pieces.len()];
+            let value: Vec<u8> = (0..4).flat_map(|place| piece(place).to_vec()).collect();
+            let is_good = core::str::from_utf8(&value).is_ok();
+            let header = [b"X: ", &value[..]].concat();
+            let whole = [&header, &b"\r\n\r\n\xff"[..]].concat();
+            for message in [header, whole] {
+                let found = scan(&message).has(Traits::BAD_UTF8_HEADER);
+                assert_eq!(found, !is_good, "{}", message.escape_ascii());
+            }
+        }
+        assert!(!scan_all_ways("Subject: Größe\r\n\r\n".as_bytes()).has(Traits::BAD_UTF8_HEADER));
+        assert!(scan_all_ways(b"Subject: Gr\xf6\xdfe\r\n\r\n").has(Traits::BAD_UTF8_HEADER));
     }
 
     /// What a scan of `message` says, whole, by the byte, and in any two pieces.
@@ -495,6 +585,9 @@ mod tests {
             let eight = if body { Traits::EIGHT_BIT_BODY } else { Traits::EIGHT_BIT_HEADER };
             if !text.is_ascii() {
                 traits.bits |= eight;
+            }
+            if !body && core::str::from_utf8(text).is_err() {
+                traits.bits |= Traits::BAD_UTF8_HEADER;
             }
             if text.is_empty() {
                 body = true;

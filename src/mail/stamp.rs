@@ -47,6 +47,36 @@ pub struct Received<'a> {
     pub now: Now,
 }
 
+/// How a message came, for the `with` of Received (RFC 3848, RFC 6531 §4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Protocol {
+    /// EHLO was said.
+    pub is_extended: bool,
+    /// With SMTPUTF8.
+    pub is_utf8: bool,
+    /// Over TLS.
+    pub is_secure: bool,
+    /// By somebody who has logged in.
+    pub is_authenticated: bool,
+}
+
+impl Protocol {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match (self.is_extended, self.is_utf8, self.is_secure, self.is_authenticated) {
+            (false, ..) => "SMTP",
+            (true, false, false, false) => "ESMTP",
+            (true, false, true, false) => "ESMTPS",
+            (true, false, false, true) => "ESMTPA",
+            (true, false, true, true) => "ESMTPSA",
+            (true, true, false, false) => "UTF8SMTP",
+            (true, true, true, false) => "UTF8SMTPS",
+            (true, true, false, true) => "UTF8SMTPA",
+            (true, true, true, true) => "UTF8SMTPSA",
+        }
+    }
+}
+
 /// Writes the Received field for `received`, CRLF included.
 pub fn write_received(out: &mut dyn Write, received: &Received<'_>) -> fmt::Result {
     let by = Token::new(received.by, "localhost");

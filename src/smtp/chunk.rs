@@ -16,7 +16,8 @@
 use super::data::Piece;
 use super::pace::Pace;
 use super::reply::Reply;
-use super::server::{Event, Question, Server, State, Terms, Transaction};
+use super::server::{Event, Server, Terms};
+use super::state::{Question, State, Transaction};
 use crate::base::ascii::parse_decimal;
 use crate::base::buffer::Buffer;
 use crate::base::time::Instant;

@@ -19,7 +19,8 @@ use super::parameter::{
 use super::reply::Reply;
 use crate::limits::DOMAIN_BYTES_MAX;
 use crate::mail::address::{
-    Address, AddressError, ForwardPath, ReversePath, parse_forward_path, parse_reverse_path,
+    Address, AddressError, Charset, ForwardPath, ReversePath, parse_forward_path,
+    parse_reverse_path,
 };
 
 /// What a peer asks for.
@@ -82,6 +83,8 @@ pub enum CommandError {
     Chunk,
     /// The forward path.
     Recipient(AddressError),
+    /// An address beyond ASCII without SMTPUTF8.
+    NeedsUtf8,
     /// Behind the path stands something that is not a parameter, or one that misses its value.
     Parameter,
     /// A parameter that is not offered.
@@ -105,6 +108,7 @@ impl CommandError {
             CommandError::Chunk => Reply::BAD_CHUNK,
             CommandError::Sender(error) => Reply::BAD_SENDER.with_text(error.text()),
             CommandError::Recipient(error) => Reply::BAD_RECIPIENT.with_text(error.text()),
+            CommandError::NeedsUtf8 => Reply::NEEDS_UTF8,
             CommandError::Parameter => Reply::BAD_PARAMETER,
             CommandError::UnknownParameter => Reply::UNKNOWN_PARAMETER,
             CommandError::RepeatedParameter => Reply::REPEATED_PARAMETER,
@@ -170,17 +174,30 @@ fn parse_name(argument: &[u8]) -> Result<&[u8], CommandError> {
 
 fn parse_mail<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {
     let path = strip_word(argument, b"FROM:").ok_or(CommandError::Mail)?;
-    let (path, rest) = parse_reverse_path(path).map_err(CommandError::Sender)?;
+    let (path, rest) = parse_reverse_path(path, charset(offers)).map_err(CommandError::Sender)?;
     let parameters = parse_mail_parameters(rest, offers)?;
+    let is_ascii = match path {
+        ReversePath::Null => true,
+        ReversePath::Address(address) => address.is_ascii(),
+    };
+    if !is_ascii && !parameters.utf8 {
+        return Err(CommandError::NeedsUtf8);
+    }
     Ok(Command::Mail { path, parameters })
 }
 
 fn parse_rcpt<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {
     let path = strip_word(argument, b"TO:").ok_or(CommandError::Rcpt)?;
-    let (path, rest) = parse_forward_path(path).map_err(CommandError::Recipient)?;
+    let (path, rest) =
+        parse_forward_path(path, charset(offers)).map_err(CommandError::Recipient)?;
     let ForwardPath::Address(path) = path;
     let parameters = parse_rcpt_parameters(rest, offers)?;
     Ok(Command::Rcpt { path, parameters })
+}
+
+/// Whether the mail at hand may have such a recipient is seen later.
+const fn charset(offers: &Offers) -> Charset {
+    if offers.utf8 { Charset::Utf8 } else { Charset::Ascii }
 }
 
 fn strip_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {

@@ -15,3 +15,4 @@ pub mod parameter;
 pub mod reply;
 pub mod sasl;
 pub mod server;
+mod state;

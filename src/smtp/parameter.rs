@@ -17,7 +17,7 @@
 use super::command::CommandError;
 use super::offer::Offers;
 use crate::base::ascii::parse_decimal;
-use crate::mail::address::Address;
+use crate::mail::address::{Address, is_visible};
 use crate::mail::timestamp::parse_timestamp;
 use core::fmt::{self, Write as _};
 
@@ -240,7 +240,7 @@ impl<'a> OriginalRecipient<'a> {
         let is_utf8 = kind.eq_ignore_ascii_case("utf-8");
         let address = if address.is_ascii() {
             OriginalAddress::Xtext(Xtext::parse(address.as_bytes())?)
-        } else if is_utf8 && !address.chars().any(char::is_control) {
+        } else if is_utf8 && address.chars().all(is_visible) {
             OriginalAddress::Unicode(address)
         } else {
             return None;
@@ -312,7 +312,7 @@ impl fmt::Write for Escapes {
                 (Escapes::Backslash, 'x') => Escapes::Letter,
                 (Escapes::Letter, '{') => Escapes::Digits(0, 0),
                 (Escapes::Digits(2.., code), '}') => {
-                    let decoded = char::from_u32(code).filter(|letter| !letter.is_control());
+                    let decoded = char::from_u32(code).filter(|letter| is_visible(*letter));
                     decoded.map(|_| Escapes::Outside).ok_or(fmt::Error)?
                 }
                 (Escapes::Digits(count @ 0..=5, code), digit) => {

@@ -142,6 +142,8 @@ impl Reply {
     pub const REPEATED_PARAMETER: Reply = reply(501, 5, 4, "A parameter comes twice");
     pub const BAD_VALUE: Reply = reply(504, 5, 4, "The parameter cannot have this value");
     pub const UNKNOWN_PARAMETER: Reply = reply(555, 5, 4, "Parameter not recognized");
+    // RFC 6531 §3.5.
+    pub const NEEDS_UTF8: Reply = reply(553, 6, 7, "Such an address needs SMTPUTF8 behind MAIL");
     pub const HELLO_FIRST: Reply = reply(503, 5, 1, "Say EHLO or HELO first");
     pub const MAIL_FIRST: Reply = reply(503, 5, 1, "Say MAIL first");
     pub const NESTED_MAIL: Reply = reply(503, 5, 1, "Sender already given");
@@ -159,6 +161,7 @@ impl Reply {
     pub const NO_SUCH_USER: Reply = reply(550, 1, 1, "No such user here");
     pub const ROUTED_RECIPIENT: Reply = reply(550, 1, 3, "The local part names another host");
     pub const BARE_IN_MESSAGE: Reply = reply(550, 6, 0, "The mail holds a CR or LF on its own");
+    pub const BAD_UTF8: Reply = reply(554, 6, 0, "The header is not UTF-8");
     pub const LOOP: Reply = reply(554, 4, 6, "Too many Received lines: a mail loop");
 }
 

@@ -22,7 +22,7 @@
 //!
 //! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034; RFC 3030.
 
-use super::chunk::{Chunk, ChunkReader};
+use super::chunk::Chunk;
 use super::command::{self, Command, CommandError};
 use super::data::{DotReader, Piece};
 use super::line::{Line, find_line, is_foreign, skip_line};
@@ -30,6 +30,7 @@ use super::offer::{Offers, write_hello};
 use super::pace::Pace;
 use super::parameter::{Body, MailParameters, RcptParameters};
 use super::reply::Reply;
+use super::state::{Question, State, Transaction};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Buffer;
 use crate::base::time::{Instant, earliest};
@@ -127,39 +128,6 @@ pub struct Server {
     pub(super) transaction: Option<Transaction>,
 }
 
-/// From an accepted MAIL to the end of the message, or to RSET.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Transaction {
-    pub(super) recipients: u8,
-    /// BODY=BINARYMIME.
-    pub(super) is_binary: bool,
-    /// Chunks have come.
-    pub(super) chunks: Option<(ChunkReader, Pace)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
-pub(super) enum State {
-    AwaitConnection,
-    AwaitHello,
-    AwaitMail,
-    AwaitRecipient,
-    AwaitAnswer(Question),
-    AwaitDot(DotReader, Pace),
-    AwaitChunk(Chunk),
-    AwaitCommit,
-    AwaitClose,
-}
-
-/// What the caller was asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Question {
-    Mail { is_binary: bool },
-    Recipient,
-    Data,
-    Chunk,
-}
-
 impl Server {
     /// A session that has not begun.
     pub const fn new(is_local: bool) -> Server {
@@ -238,8 +206,9 @@ impl Server {
         self.command_deadline = now + self.command_timeout;
         match (question, reply.code) {
             (_, 421) => return self.close(),
-            (Question::Mail { is_binary }, 250) => {
-                self.transaction = Some(Transaction { is_binary, ..Transaction::default() });
+            (Question::Mail { is_binary, is_utf8 }, 250) => {
+                let transaction = Transaction { is_binary, is_utf8, ..Transaction::default() };
+                self.transaction = Some(transaction);
             }
             (Question::Recipient, 250) => {
                 let transaction = self.transaction.get_or_insert_default();
@@ -418,7 +387,8 @@ impl Server {
                 _ if parameters.size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
                 _ => {
                     let is_binary = parameters.body == Some(Body::BinaryMime);
-                    self.enter(State::AwaitAnswer(Question::Mail { is_binary }));
+                    let is_utf8 = parameters.utf8;
+                    self.enter(State::AwaitAnswer(Question::Mail { is_binary, is_utf8 }));
                     Event::Mail { path, parameters }
                 }
             },
@@ -428,6 +398,11 @@ impl Server {
                 // RFC 5321 §4.5.3.1.10: 452, so that the rest comes in another transaction.
                 Some(transaction) if transaction.recipients >= terms.recipients_max => {
                     self.idle(Reply::TOO_MANY_RECIPIENTS, out)
+                }
+                Some(Transaction { is_utf8: false, .. })
+                    if !path.is_ascii() || !parameters.is_ascii() =>
+                {
+                    self.blame(Reply::NEEDS_UTF8, out)
                 }
                 Some(_) => {
                     self.enter(State::AwaitAnswer(Question::Recipient));
@@ -566,25 +541,6 @@ impl Server {
             State::AwaitChunk(chunk) => assert!(chunk.refusal.is_some() || recipients > Some(0)),
         }
         assert!(!self.is_skipping || !self.is_in_data());
-    }
-}
-
-impl State {
-    const fn name(&self) -> &'static str {
-        match self {
-            State::AwaitConnection => "AwaitConnection",
-            State::AwaitHello => "AwaitHello",
-            State::AwaitMail => "AwaitMail",
-            State::AwaitRecipient => "AwaitRecipient",
-            State::AwaitAnswer(Question::Mail { .. }) => "AwaitAnswer(Mail)",
-            State::AwaitAnswer(Question::Recipient) => "AwaitAnswer(Recipient)",
-            State::AwaitAnswer(Question::Data) => "AwaitAnswer(Data)",
-            State::AwaitAnswer(Question::Chunk) => "AwaitAnswer(Chunk)",
-            State::AwaitDot(..) => "AwaitDot",
-            State::AwaitChunk(_) => "AwaitChunk",
-            State::AwaitCommit => "AwaitCommit",
-            State::AwaitClose => "AwaitClose",
-        }
     }
 }
 

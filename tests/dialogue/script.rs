@@ -18,11 +18,11 @@ pub(crate) fn read_script(text: &str, name: &str) -> Vec<Line> {
             let end = line.find([':', '~']).unwrap_or_else(|| panic!("{name}: {line}"));
             let text = line[end + 1..].strip_prefix(' ').unwrap_or_default();
             let ending: &[u8] = if line[end..].starts_with(':') { b"\r\n" } else { b"" };
-            let bytes = [&unescape(text), ending].concat();
+            let bytes = || [&unescape(text), ending].concat();
             let times = line[1..end].strip_prefix('*').map_or(1, |times| times.parse().unwrap());
             match &line[..1] {
-                "C" => lines.push(Line::Client(bytes.repeat(times))),
-                "S" => lines.push(Line::Server(bytes.repeat(times))),
+                "C" => lines.push(Line::Client(bytes().repeat(times))),
+                "S" => lines.push(Line::Server(bytes().repeat(times))),
                 "E" => lines.extend(vec![Line::Event(text.to_string()); times]),
                 _ => panic!("{name}: {line}"),
             }

@@ -1,0 +1,60 @@
+//! Where a receiving session stands, and what belongs to its transaction; see [`super::server`].
+
+use super::chunk::{Chunk, ChunkReader};
+use super::data::DotReader;
+use super::pace::Pace;
+
+/// From an accepted MAIL to the end of the message, or to RSET.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Transaction {
+    pub(super) recipients: u8,
+    /// BODY=BINARYMIME.
+    pub(super) is_binary: bool,
+    /// SMTPUTF8.
+    pub(super) is_utf8: bool,
+    /// Chunks have come.
+    pub(super) chunks: Option<(ChunkReader, Pace)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
+pub(super) enum State {
+    AwaitConnection,
+    AwaitHello,
+    AwaitMail,
+    AwaitRecipient,
+    AwaitAnswer(Question),
+    AwaitDot(DotReader, Pace),
+    AwaitChunk(Chunk),
+    AwaitCommit,
+    AwaitClose,
+}
+
+/// What the caller was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Question {
+    Mail { is_binary: bool, is_utf8: bool },
+    Recipient,
+    Data,
+    Chunk,
+}
+
+impl State {
+    /// For the trace.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            State::AwaitConnection => "AwaitConnection",
+            State::AwaitHello => "AwaitHello",
+            State::AwaitMail => "AwaitMail",
+            State::AwaitRecipient => "AwaitRecipient",
+            State::AwaitAnswer(Question::Mail { .. }) => "AwaitAnswer(Mail)",
+            State::AwaitAnswer(Question::Recipient) => "AwaitAnswer(Recipient)",
+            State::AwaitAnswer(Question::Data) => "AwaitAnswer(Data)",
+            State::AwaitAnswer(Question::Chunk) => "AwaitAnswer(Chunk)",
+            State::AwaitDot(..) => "AwaitDot",
+            State::AwaitChunk(_) => "AwaitChunk",
+            State::AwaitCommit => "AwaitCommit",
+            State::AwaitClose => "AwaitClose",
+        }
+    }
+}
