@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use mote::base::ascii::parse_base62;
+use mote::os::image_reader::ImageReader;
 use mote::queue::block::{Data, Foreign, Seal, read_data, read_identity};
 use mote::queue::disk::BLOCK_BYTES;
 use mote::queue::layout;
@@ -219,6 +220,52 @@ fn holds_releases_and_removals_last_with_a_daemon_and_without() {
     assert_eq!(place.ids(), [ids[0].clone(), ids[2].clone()]);
     done(&["queue", "rm", "all"]);
     assert!(place.ids().is_empty());
+}
+
+/// What a cut between the commit of an import and the removal of its file leaves.
+#[test]
+fn who_is_removed_does_not_come_in_again_by_his_drop_file() {
+    let place = Place::new("");
+    place.serve().kill();
+    let mut command = place.command(&["sendmail", "-f", "me@mote.test", "you@example.net"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(MAIL.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let files = || -> Vec<PathBuf> {
+        fs::read_dir(place.path("spool/drop")).unwrap().map(|file| file.unwrap().path()).collect()
+    };
+    let left = files().pop().unwrap();
+    let bytes = fs::read(&left).unwrap();
+    let daemon = place.serve();
+    let end = Instant::now() + Duration::from_secs(20);
+    while place.ids().is_empty() || !files().is_empty() {
+        assert!(Instant::now() < end, "{}", place.log());
+    }
+    daemon.kill();
+    fs::write(&left, bytes).unwrap();
+    let id = place.ids().pop().unwrap();
+    assert_eq!(place.run(&["queue", "rm", &id]).code, 0);
+    assert!(files().is_empty());
+    let _daemon = place.serve();
+    assert!(place.ids().is_empty());
+}
+
+#[test]
+fn a_daemon_that_starts_waits_for_those_who_only_look() {
+    let place = Place::new("");
+    place.serve().kill();
+    let reader = ImageReader::open(&place.image()).unwrap();
+    let image = place.image();
+    let leaves = std::thread::spawn(move || {
+        while ImageReader::open(&image).is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(reader);
+    });
+    let _daemon = place.serve();
+    leaves.join().unwrap();
+    let outcome = place.run(&["serve"]);
+    assert!(outcome.code == 75 && outcome.err.contains("is already working on it"), "{outcome:?}");
 }
 
 #[test]

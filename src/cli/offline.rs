@@ -3,8 +3,9 @@
 //! The machine that answers on the control socket is asked here without a socket, so that what is
 //! told is the same. Looking (`ls`, `show`, `export`) reads the image under a shared lock and
 //! writes nothing. Changing (`rm`, `hold`, `release`) is a recovery like a daemon's own start,
-//! under the lock that a daemon holds for life; what it answers is durable. Whatever else there is
-//! to ask needs a daemon.
+//! under the lock that a daemon holds for life, and what it answers is durable. Drop files whose
+//! mail is in the queue go first, or who is removed would come in again with the next daemon.
+//! Whatever else there is to ask needs a daemon.
 
 use super::control::{Trouble, read_answer};
 use super::exit::{Exit, Failure};
@@ -16,11 +17,14 @@ use crate::config::Config;
 use crate::daemon::control::{Admin, Control};
 use crate::daemon::listing::{Depth, Listing, Step};
 use crate::daemon::world::Clock as _;
+use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::intake::import::Import;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{ImageError, ImageFile};
+use crate::os::drops::Drops;
 use crate::os::image_reader::ImageReader;
-use crate::os::world::image_path;
-use crate::queue::disk::{Block, Disk, new_block};
+use crate::os::world::{drop_path, image_path};
+use crate::queue::disk::{Block, Disk, DiskError, new_block};
 use crate::queue::inspect::inspect;
 use crate::queue::recovery::recover;
 use crate::queue::{Queue, Ticket};
@@ -47,13 +51,16 @@ pub fn ask(
             talk(config, &mut queue, &mut disk, now, request, each)?;
         }
         "rm" | "hold" | "release" => {
-            let mut disk = match ImageFile::open(&path) {
+            let disk = match ImageFile::open(&path) {
                 Err(ImageError::Missing(_)) => return Ok(false),
                 result => result.map_err(closed)?,
             };
-            let recovered = recover(&mut disk, now.instant, 0, None);
+            let drops = Drops::open(&drop_path(Path::new(&config.spool)), 0);
+            let mut spool = Spool { disk, drops };
+            let recovered = recover(&mut spool, now.instant, 0, None);
             let (mut queue, _) = recovered.map_err(|error| unopened(&path, error))?;
-            talk(config, &mut queue, &mut disk, now, request, each)?;
+            Import::new(0).resume(&mut queue, &mut spool, now.instant);
+            talk(config, &mut queue, &mut spool, now, request, each)?;
         }
         _ => return Ok(false),
     }
@@ -93,6 +100,57 @@ fn talk<D: Disk>(
         Trouble::Io(error) => Failure::new(Exit::SOFTWARE, format!("no answer: {error}")),
         Trouble::Told(failure) => failure,
     })
+}
+
+/// The image, and the drop files whose mail may be in it.
+struct Spool {
+    disk: ImageFile,
+    drops: io::Result<Drops>,
+}
+
+impl Disk for Spool {
+    fn blocks(&self) -> u32 {
+        self.disk.blocks()
+    }
+
+    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        self.disk.read(number, into)
+    }
+
+    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        self.disk.read_medium(number, into)
+    }
+
+    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+        self.disk.write(number, from)
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.disk.sync()
+    }
+}
+
+impl DropDirectory for Spool {
+    /// Nothing is imported here.
+    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+        None
+    }
+
+    fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {
+        Err(DropError)
+    }
+
+    fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
+        match &mut self.drops {
+            Ok(drops) => drops.remove_drop(name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(_) => Err(DropError),
+        }
+    }
+
+    fn sync_drops(&mut self) -> Result<(), DropError> {
+        self.drops.as_mut().map_or(Ok(()), Drops::sync_drops)
+    }
 }
 
 /// The other end of the socket that is not there.

@@ -4,7 +4,8 @@
 //! `release` with IDs or `all`. `export` sends the message to the caller, who writes files by his
 //! own rights: the daemon writes none for anybody. The last line is `{"end":"ok"}` or
 //! `{"end":"error","exit":N,"message":"…"}`. A change is answered when it is durable: the answer
-//! waits for the commit that has it. A listing of any length goes out in pieces of a fixed buffer;
+//! waits for the commit that has it. What is just being imported is not removed: its file would
+//! bring it in again. A listing of any length goes out in pieces of a fixed buffer;
 //! messages that come or go meanwhile may or may not be in it.
 //!
 //! Limits: a request of `REQUEST_BYTES`, `CONTROL_TIMEOUT` for the peer to send it or to take
@@ -61,6 +62,7 @@ enum State {
     /// A change is made; it is told when it is durable.
     AwaitCommit {
         missing: u16,
+        busy: bool,
     },
     Closing,
 }
@@ -189,7 +191,7 @@ impl Control {
                 if admin.queue.waiting(ticket).is_none() {
                     // Its report is durable; now its end must be.
                     admin.queue.hurry();
-                    self.state = State::AwaitCommit { missing: 0 };
+                    self.state = State::AwaitCommit { missing: 0, busy: false };
                     return true;
                 }
                 if !admin.forwarder.is_under_way(ticket) {
@@ -197,12 +199,14 @@ impl Control {
                 }
                 self.state == State::Closing
             }
-            State::AwaitCommit { missing } => {
+            State::AwaitCommit { missing, busy } => {
                 // The turn after the change: its commit has come back, or the queue is broken.
                 if admin.queue.is_broken() {
                     self.end_with(75, "the spool cannot be written; the change may be lost");
                 } else if admin.queue.is_hurried() {
                     return false;
+                } else if busy {
+                    self.end_with(75, "some of these messages are just being imported; try again");
                 } else if missing > 0 {
                     self.end_with(EX_DATAERR, "some of these messages are not in the queue");
                 } else {
@@ -266,17 +270,17 @@ impl Control {
     }
 
     fn change<W: Disk>(&mut self, verb: &str, ids: &str, admin: &mut Admin<'_, W>) {
-        let mut missing = 0;
+        let (mut missing, mut busy) = (0, false);
         if ids == "all" {
             let mut from = 0;
             while let Some(waiting) = admin.queue.next_waiting(from) {
                 from = waiting.ticket.slot + 1;
-                change_one(verb, waiting.ticket, admin);
+                busy |= !change_one(verb, waiting.ticket, admin);
             }
         } else {
             for id in ids.split(' ').filter(|id| !id.is_empty()) {
                 match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
-                    Some(ticket) => change_one(verb, ticket, admin),
+                    Some(ticket) => busy |= !change_one(verb, ticket, admin),
                     None => {
                         missing += 1;
                         // Ids are at most a request long, and so is their echo.
@@ -292,7 +296,7 @@ impl Control {
                 }
             }
         }
-        self.state = State::AwaitCommit { missing };
+        self.state = State::AwaitCommit { missing, busy };
     }
 
     fn end(&mut self) {
@@ -316,9 +320,13 @@ impl Default for Control {
     }
 }
 
-fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) {
+/// False: not now.
+fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) -> bool {
     let now = admin.now.instant;
     match verb {
+        "rm" if admin.queue.waiting(ticket).is_some_and(|waiting| waiting.importing) => {
+            return false;
+        }
         "rm" => {
             if admin.queue.remove(ticket, now) {
                 log::info!("{}: removed by the administrator", Base62(ticket.seq));
@@ -333,4 +341,5 @@ fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) {
         }
         _ => admin.forwarder.retry(admin.queue, ticket),
     }
+    true
 }

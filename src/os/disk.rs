@@ -1,8 +1,9 @@
 //! The queue's image as a file: one writer, whole blocks, reads that can get past the cache.
 //!
-//! [`ImageFile`] holds a lock on the file for life (I14). It is filled once when it is made (I13):
-//! under a temporary name that is locked too, so that of two daemons that start together one makes
-//! the image and the other is told [`ImageError::Busy`]. What stands in the blocks is the queue's.
+//! [`ImageFile`] holds the file's lock for life (I14, `lock`). It is filled once when it is made
+//! (I13): under a temporary name that is locked too, so that of two daemons that start together one
+//! makes the image and the other is told [`ImageError::Busy`]. What stands in the blocks is the
+//! queue's.
 //!
 //! Nothing is synced but by [`Disk::sync`], when the image is made, and where reading from the
 //! medium is only to be had that way. After it has been opened nothing here allocates. Failures of
@@ -10,6 +11,7 @@
 
 use crate::daemon::world::Random as _;
 use crate::os::folder::{Folder, Space, space};
+use crate::os::lock::lock_to_write;
 use crate::os::random::SystemRandom;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
@@ -130,7 +132,7 @@ impl ImageFile {
             }
             result => result.map_err(failed(path, "open it"))?,
         };
-        lock(&file, path)?;
+        lock_to_write(&file, path)?;
         ImageFile::new(file, path)
     }
 
@@ -370,7 +372,7 @@ fn lock_temporary(temporary: &Path) -> Result<File, ImageError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = open_file(temporary, &mut options).map_err(failed(temporary, "make it"))?;
-        lock(&file, temporary)?;
+        lock_to_write(&file, temporary)?;
         let held = file.metadata().map_err(failed(temporary, "examine it"))?;
         match temporary.symlink_metadata() {
             Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
@@ -422,37 +424,6 @@ fn extend(file: &File, kind: u32, from: u32, to: u32) -> io::Result<()> {
         file.write_all_at(&block, offset(number))?;
     }
     Ok(())
-}
-
-fn lock(file: &File, path: &Path) -> Result<(), ImageError> {
-    match try_lock(file.as_raw_fd(), libc::LOCK_EX) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(ImageError::Busy { path: path.to_owned(), pid: lock_holder(file) })
-        }
-        Err(error) => Err(failed(path, "lock it")(error)),
-    }
-}
-
-/// Who has the lock, as /proc/locks tells it: `1: FLOCK  ADVISORY  WRITE 431 08:02:1234 0 EOF`.
-pub(super) fn lock_holder(file: &File) -> Option<u32> {
-    let inode = file.metadata().ok()?.ino();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "FLOCK");
-        let pid = words.nth(3)?.parse().ok()?;
-        let place: u64 = words.next()?.rsplit(':').next()?.parse().ok()?;
-        (place == inode).then_some(pid)
-    })
-}
-
-#[allow(unsafe_code)]
-pub(super) fn try_lock(file: RawFd, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: takes no memory.
-    match unsafe { libc::flock(file, kind | libc::LOCK_NB) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Has the kernel forget what it holds of the file, so that the next read asks the medium.

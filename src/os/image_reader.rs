@@ -2,16 +2,15 @@
 //! and for looking at the queue while no daemon runs.
 //!
 //! It may be a file, or a partition, of any length; links are followed, since a person named it.
-//! The lock is shared: readers do not mind each other, a daemon that works on the image minds them
-//! all ([`ImageError::Busy`]). Where there are no locks (some read-only network mounts) nobody can
-//! be writing under one either, and it is read without. Reads are plain ones: on a medium that is
-//! dying, what the cache still has is welcome.
+//! The lock is shared (`lock`): readers do not mind each other, a daemon that works on the image
+//! minds them all ([`ImageError::Busy`]), and one that starts waits a little for them. Reads are
+//! plain ones: on a medium that is dying, what the cache still has is welcome.
 
-use super::disk::{ImageError, failed, lock_holder, offset, try_lock};
+use super::disk::{ImageError, failed, offset};
+use super::lock::lock_to_read;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -38,13 +37,7 @@ impl ImageReader {
             let error = io::Error::other("neither a file nor a partition");
             return Err(ImageError::Io { path: path.to_owned(), action: "use it", error });
         }
-        match try_lock(file.as_raw_fd(), libc::LOCK_SH) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let pid = lock_holder(&file);
-                return Err(ImageError::Busy { path: path.to_owned(), pid });
-            }
-            _ => {}
-        }
+        lock_to_read(&file, path)?;
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed(path, "examine it"))?;
         let blocks = u32::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         Ok(ImageReader { file, blocks })

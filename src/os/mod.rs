@@ -15,6 +15,7 @@ pub mod drops;
 mod folder;
 pub mod image_reader;
 pub mod local;
+mod lock;
 pub mod log;
 pub mod mailbox;
 pub mod process;
