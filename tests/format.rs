@@ -8,7 +8,7 @@
 
 use mote::base::time::Instant;
 use mote::queue::block::State;
-use mote::queue::disk::{Block, Disk, DiskError, new_block};
+use mote::queue::disk::{self, new_block};
 use mote::queue::draft::{Origin, Summary};
 use mote::queue::envelope::Record;
 use mote::queue::layout;
@@ -16,39 +16,22 @@ use mote::queue::reader::Reader;
 use mote::queue::{Queue, Ticket, recovery};
 use std::process::Command;
 
-struct Memory(Vec<Block>);
-
-impl Disk for Memory {
-    fn blocks(&self) -> u32 {
-        self.0.len() as u32
-    }
-    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-        *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
-        Ok(())
-    }
-    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-        self.read(number, into)
-    }
-    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-        *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
-        Ok(())
-    }
-    fn sync(&mut self) -> Result<(), DiskError> {
-        Ok(())
-    }
-}
+#[path = "../src/queue/memory_disk.rs"]
+#[allow(dead_code, clippy::expect_used)]
+mod memory_disk;
+use memory_disk::MemoryDisk;
 
 const NOW: Instant = Instant::from_millis(0);
 
 /// An image of a given shape, and the queue on it.
 struct Spool {
-    disk: Memory,
+    disk: MemoryDisk,
     queue: Queue,
 }
 
 impl Spool {
     fn new(blocks: usize) -> Spool {
-        let mut disk = Memory(vec![[0; 4096]; blocks]);
+        let mut disk = MemoryDisk::new(blocks);
         recovery::format(&mut disk, core::array::from_fn(|at| (at * 37 + blocks) as u8), 0)
             .unwrap();
         let (queue, _) = recovery::recover(&mut disk, NOW, 64, None).unwrap();
@@ -75,14 +58,15 @@ impl Spool {
     }
 
     fn spoil(&mut self, block: u32, at: usize) {
-        self.disk.0[block as usize][at] ^= 0x10;
+        self.disk.block(block)[at] ^= 0x10;
     }
 
     /// What the Python reader says, and what a recovery says, as the same lines.
     fn compare(mut self) {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("image");
-        std::fs::write(&image, self.disk.0.concat()).unwrap();
+        let bytes: Vec<u8> = self.disk.blocks.iter().flat_map(|block| block.to_vec()).collect();
+        std::fs::write(&image, bytes).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/format_reader.py");
         let output = Command::new("python3").arg(script).arg(&image).arg(directory.path()).output();
         let output = match output {
@@ -175,7 +159,7 @@ fn damage_everywhere() {
     assert!(spool.queue.mark_done(tickets[5], 1, NOW));
     spool.commit();
     spool.spoil(layout::block_of(tickets[5].slot), 20);
-    spool.disk.0[layout::block_of(tickets[4].slot) as usize] = [0xFF; 4096];
+    *spool.disk.block(layout::block_of(tickets[4].slot)) = [0xFF; 4096];
     spool.spoil(layout::IDENTITY, 40);
     spool.spoil(layout::SUPERBLOCKS[0], 100);
     spool.spoil(layout::state_page(1, 0), 500);

@@ -15,7 +15,7 @@ use mote::base::time::{Instant, Now};
 use mote::config::{self, Host};
 use mote::daemon::control::{Admin, Control};
 use mote::queue::block::{self, BodyHead, Data, Header, Seal, State, StatePage, Superblock};
-use mote::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError, new_block};
+use mote::queue::disk::{self, BLOCK_BYTES, Block, Disk as _, new_block};
 use mote::queue::draft::{Origin, Summary};
 use mote::queue::envelope::Record;
 use mote::queue::inspect::inspect;
@@ -33,49 +33,25 @@ use std::rc::Rc;
 mod random;
 use random::Random;
 
+#[path = "../src/queue/memory_disk.rs"]
+#[allow(dead_code)]
+mod memory_disk;
+use memory_disk::MemoryDisk;
+
 const BLOCKS: usize = 40;
 const KEY: [u8; 24] = *b"a key that nobody knows.";
 const NOW: Instant = Instant::from_millis(0);
 /// Reads that a recovery of an image of this size may take, the walks along every chain included.
 const READS_MAX: u64 = 10 * (BLOCKS * BLOCKS) as u64;
 
-/// Blocks in memory, shared until they are written.
-#[derive(Clone)]
-struct Memory {
-    blocks: Vec<Rc<Block>>,
-    reads: u64,
-}
-
-impl Disk for Memory {
-    fn blocks(&self) -> u32 {
-        self.blocks.len() as u32
-    }
-    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-        self.reads += 1;
-        assert!(self.reads < READS_MAX, "it goes on for ever");
-        *into = **self.blocks.get(number as usize).ok_or(DiskError::Io)?;
-        Ok(())
-    }
-    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-        self.read(number, into)
-    }
-    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-        *Rc::make_mut(self.blocks.get_mut(number as usize).ok_or(DiskError::Io)?) = *from;
-        Ok(())
-    }
-    fn sync(&mut self) -> Result<(), DiskError> {
-        Ok(())
-    }
-}
-
 /// An image with some life behind it, and what was ever in its queue: number to stream.
 struct Origins {
-    disk: Memory,
+    disk: MemoryDisk,
     streams: BTreeMap<u64, Vec<u8>>,
 }
 
 fn origins() -> Origins {
-    let mut disk = Memory { blocks: vec_of_zeros(), reads: 0 };
+    let mut disk = MemoryDisk { reads_max: READS_MAX, ..MemoryDisk::new(BLOCKS) };
     format(&mut disk, KEY, 0).unwrap();
     let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
     let mut tickets = Vec::new();
@@ -93,12 +69,7 @@ fn origins() -> Origins {
     Origins { disk, streams }
 }
 
-fn vec_of_zeros() -> Vec<Rc<Block>> {
-    let zero = Rc::new([0; BLOCK_BYTES]);
-    (0..BLOCKS).map(|_| zero.clone()).collect()
-}
-
-fn add(disk: &mut Memory, queue: &mut Queue, len: usize) -> Ticket {
+fn add(disk: &mut MemoryDisk, queue: &mut Queue, len: usize) -> Ticket {
     let mut buffer = new_block();
     let mut draft = queue.begin(disk, Origin::Client, None).unwrap();
     let records = [
@@ -117,7 +88,7 @@ fn add(disk: &mut Memory, queue: &mut Queue, len: usize) -> Ticket {
 }
 
 /// Everything that can be read to its end.
-fn streams(queue: &Queue, disk: &mut Memory) -> BTreeMap<u64, Vec<u8>> {
+fn streams(queue: &Queue, disk: &mut MemoryDisk) -> BTreeMap<u64, Vec<u8>> {
     let (mut found, mut from, mut buffer) = (BTreeMap::new(), 0, new_block());
     while let Some(waiting) = queue.next_waiting(from) {
         from = waiting.ticket.slot + 1;
@@ -143,7 +114,7 @@ fn streams(queue: &Queue, disk: &mut Memory) -> BTreeMap<u64, Vec<u8>> {
 }
 
 /// Asks the control machine, which lists, shows and exports whatever is there.
-fn ask(queue: &mut Queue, disk: &mut Memory, config: &config::Config, request: &str) {
+fn ask(queue: &mut Queue, disk: &mut MemoryDisk, config: &config::Config, request: &str) {
     let mut control = Control::new();
     control.open(NOW);
     let line = format!("{request}\n");
@@ -174,7 +145,11 @@ fn ask(queue: &mut Queue, disk: &mut Memory, config: &config::Config, request: &
 }
 
 /// Everything that anybody does with an image; what was found whole.
-fn use_up(disk: &mut Memory, config: &config::Config, is_forged: bool) -> BTreeMap<u64, Vec<u8>> {
+fn use_up(
+    disk: &mut MemoryDisk,
+    config: &config::Config,
+    is_forged: bool,
+) -> BTreeMap<u64, Vec<u8>> {
     let before = disk.blocks.clone();
     let mut faults = 0;
     let seen = inspect(disk, NOW, |fault| {
@@ -219,7 +194,7 @@ fn use_up(disk: &mut Memory, config: &config::Config, is_forged: bool) -> BTreeM
 }
 
 /// Without the key: bits, runs of noise, blocks moved and copied, the end cut off.
-fn spoil(disk: &mut Memory, random: &mut Random) {
+fn spoil(disk: &mut MemoryDisk, random: &mut Random) {
     for _ in 0..1 + random.below(6) {
         let (at, other) = (random.below(disk.blocks.len()), random.below(disk.blocks.len()));
         match random.below(8) {
@@ -262,7 +237,7 @@ fn odd(random: &mut Random, near: u64) -> u64 {
 }
 
 /// With a key: one block as it might be, or never should, sealed.
-fn forge(disk: &mut Memory, number: u32, seal: &Seal, random: &mut Random) {
+fn forge(disk: &mut MemoryDisk, number: u32, seal: &Seal, random: &mut Random) {
     let mut block = *disk.blocks[number as usize];
     match number {
         layout::IDENTITY => block::write_identity(&mut block, seal, random.next().cast_signed()),
@@ -355,7 +330,7 @@ fn forge_data(number: u32, block: &mut Block, seal: &Seal, random: &mut Random) 
 
 /// A whole message made up with the right key: lengths and digest fit, and its envelope is what
 /// somebody likes.
-fn invent(disk: &mut Memory, seal: &Seal, random: &mut Random) {
+fn invent(disk: &mut MemoryDisk, seal: &Seal, random: &mut Random) {
     let slots = layout::slots_in(disk.blocks()) as usize;
     let bodies = random.below(4);
     let mut chain: Vec<u32> = (0..=bodies).map(|_| random.below(slots) as u32).collect();
@@ -449,7 +424,7 @@ fn with_key(first: u64, count: u64) {
     });
 }
 
-fn spoil_one(disk: &mut Memory, at: u32, random: &mut Random) {
+fn spoil_one(disk: &mut MemoryDisk, at: u32, random: &mut Random) {
     let byte = random.below(BLOCK_BYTES);
     Rc::make_mut(&mut disk.blocks[at as usize])[byte] ^= 1 << random.below(8);
 }

@@ -343,3 +343,55 @@ fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, parse};
+    use crate::queue::block::Header;
+    use crate::queue::draft::{Origin, Summary};
+    use crate::queue::envelope::Record;
+    use crate::queue::memory_disk::MemoryDisk;
+    use crate::queue::recovery::{format, recover};
+
+    #[test]
+    fn what_is_just_being_imported_is_not_removed() {
+        let now = Now::default();
+        let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+        let config = parse(b"relay = hold\n", &host).unwrap();
+        let mut disk = MemoryDisk::new(64);
+        format(&mut disk, [9; 24], 0).unwrap();
+        let (mut queue, _) = recover(&mut disk, now.instant, 16, None).unwrap();
+        let mut buffer = new_block();
+        let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+        for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
+            queue.record(&mut disk, &mut draft, &mut buffer, &record).unwrap();
+        }
+        let summary = Summary { flags: Header::IMPORTED, ..Summary::default() };
+        let ticket = queue.finish(&mut disk, draft, &mut buffer, 1, summary, now.instant).unwrap();
+        queue.commit(&mut disk, now.instant, |_, _| {});
+        let mut forwarder = Forwarder::new(&config, 0);
+        for (verb, end) in [("rm", "\"exit\":75"), ("hold", "ok"), ("rm", "ok")] {
+            let mut control = Control::new();
+            control.open(now.instant);
+            let line = format!("{verb} {}\n", Base62(ticket.seq));
+            control.input_mut()[..line.len()].copy_from_slice(line.as_bytes());
+            control.received(line.len());
+            for _ in 0..2 {
+                let (config, sessions, is_volatile) = (&config, (0, 1), false);
+                let (queue, forwarder, disk) = (&mut queue, &mut forwarder, &mut disk);
+                let mut admin =
+                    Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+                control.proceed(&mut admin);
+                queue.commit(disk, now.instant, |_, _| {});
+            }
+            let told = core::str::from_utf8(control.output()).unwrap();
+            assert!(told.contains(end), "{verb}: {told}");
+            if verb == "hold" {
+                // Its file is durably gone.
+                queue.import_is_over(ticket);
+            }
+        }
+        assert_eq!(queue.waiting(ticket), None);
+    }
+}

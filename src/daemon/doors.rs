@@ -168,31 +168,9 @@ mod tests {
     use super::*;
     use crate::config::{Host, parse};
     use crate::intake::admission::Admission;
-    use crate::queue::disk::{Block, Disk, DiskError};
+    use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
     use core::net::SocketAddr;
-
-    struct Memory(Vec<Block>);
-
-    impl Disk for Memory {
-        fn blocks(&self) -> u32 {
-            self.0.len() as u32
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
-            Ok(())
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
-            Ok(())
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
 
     struct House {
         doors: Doors,
@@ -211,7 +189,7 @@ mod tests {
         fn with(text: &str) -> House {
             let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
             let config = parse(text.as_bytes(), &host).unwrap();
-            let mut disk = Memory(vec![[0; 4096]; 64]);
+            let mut disk = MemoryDisk::new(64);
             let now = Instant::from_millis(0);
             format(&mut disk, [9; 24], 0).unwrap();
             let (queue, _) = recover(&mut disk, now, 16, None).unwrap();

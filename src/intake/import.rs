@@ -523,41 +523,22 @@ mod tests {
     use crate::base::time::Now;
     use crate::config::{Config, Host, parse};
     use crate::intake::drop_directory::DropError;
-    use crate::queue::disk::DiskError;
+    use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
 
-    /// A disk, and a directory whose one file is shown once in each pass.
-    struct World {
-        blocks: Vec<Block>,
+    /// A directory whose one file is shown once in each pass.
+    #[derive(Default)]
+    struct Directory {
         passes: u32,
         is_shown: bool,
     }
 
-    impl Disk for World {
-        fn blocks(&self) -> u32 {
-            self.blocks.len() as u32
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            *into = *self.blocks.get(number as usize).ok_or(DiskError::Io)?;
-            Ok(())
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            *self.blocks.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
-            Ok(())
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
-
-    impl DropDirectory for World {
+    impl DropDirectory for MemoryDisk<Directory> {
         fn next_drop(&mut self) -> Option<(DropName, u32)> {
-            self.is_shown = !self.is_shown;
-            self.passes += u32::from(self.is_shown);
-            self.is_shown.then_some((DropName([b'0'; 32]), 0))
+            let Directory { passes, is_shown } = &mut self.beside;
+            *is_shown = !*is_shown;
+            *passes += u32::from(*is_shown);
+            is_shown.then_some((DropName([b'0'; 32]), 0))
         }
         fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {
             Err(DropError)
@@ -577,12 +558,12 @@ mod tests {
 
     #[test]
     fn what_could_not_be_taken_is_looked_at_again() {
-        let mut world = World { blocks: vec![[0; 4096]; 64], passes: 0, is_shown: false };
+        let mut world = MemoryDisk::with(64, Directory::default());
         format(&mut world, [9; 24], 0).unwrap();
         let (mut queue, _) = recover(&mut world, Instant::from_millis(0), 16, None).unwrap();
         let (mut import, config) = (Import::new(0), config());
         let mut now = Now::default();
-        while world.passes < 4 {
+        while world.beside.passes < 4 {
             let next = import.deadline(now.instant);
             now.instant = next.expect("a file that lies there has been forgotten");
             assert!(now.instant <= Instant::from_millis(0) + 8 * RETRY);

@@ -80,42 +80,18 @@ pub fn inspect(
 mod tests {
     use super::*;
     use crate::queue::block;
-    use crate::queue::disk::{Block, DiskError, new_block};
+    use crate::queue::disk::new_block;
     use crate::queue::draft::{Origin, Summary};
     use crate::queue::envelope::Record;
+    use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::reader::Reader;
     use crate::queue::recovery::{format, recover};
-
-    /// Blocks in memory; `is_sealed`: nobody may write any more.
-    struct Memory(Vec<Block>, bool);
-
-    impl Disk for Memory {
-        fn blocks(&self) -> u32 {
-            self.0.len() as u32
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
-            Ok(())
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            assert!(!self.1, "block {number} is written");
-            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
-            Ok(())
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            assert!(!self.1, "a sync");
-            Ok(())
-        }
-    }
 
     const NOW: Instant = Instant::from_millis(0);
 
     /// An image with messages of these lengths, all acknowledged.
-    fn image(blocks: usize, lengths: &[usize]) -> (Memory, Vec<Ticket>) {
-        let mut disk = Memory(vec![[0; 4096]; blocks], false);
+    fn image(blocks: usize, lengths: &[usize]) -> (MemoryDisk, Vec<Ticket>) {
+        let mut disk = MemoryDisk::new(blocks);
         format(&mut disk, [9; 24], 0).unwrap();
         let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
         let mut tickets = Vec::new();
@@ -130,17 +106,17 @@ mod tests {
             tickets.push(queue.finish(&mut disk, draft, &mut buffer, 7, summary, NOW).unwrap());
             queue.commit(&mut disk, NOW, |_, receipt| assert!(receipt.is_ok()));
         }
-        disk.1 = true;
+        disk.is_sealed = true;
         (disk, tickets)
     }
 
-    fn look(disk: &mut Memory) -> (Inspection, Vec<Fault>) {
+    fn look(disk: &mut MemoryDisk) -> (Inspection, Vec<Fault>) {
         let mut faults = Vec::new();
         let inspection = inspect(disk, NOW, |fault| faults.push(fault)).unwrap();
         (inspection, faults)
     }
 
-    fn is_readable(inspection: &Inspection, disk: &mut Memory, ticket: Ticket) -> bool {
+    fn is_readable(inspection: &Inspection, disk: &mut MemoryDisk, ticket: Ticket) -> bool {
         let mut buffer = new_block();
         let Ok(mut reader) = Reader::open(&inspection.queue, disk, ticket, &mut buffer) else {
             return false;
@@ -152,17 +128,17 @@ mod tests {
     #[test]
     fn it_finds_what_recovery_finds_and_writes_nothing() {
         let (mut disk, tickets) = image(400, &[0, 4000, 100_000]);
-        let before = disk.0.clone();
+        let before = disk.blocks.clone();
         let (mut inspection, faults) = look(&mut disk);
         assert_eq!((inspection.found.messages, inspection.found.damaged, faults.len()), (3, 0, 0));
         assert!(tickets.iter().all(|ticket| is_readable(&inspection, &mut disk, *ticket)));
         assert!(inspection.queue.begin(&mut disk, Origin::Report, None).is_err());
         inspection.queue.remove(tickets[0], NOW);
         inspection.queue.commit(&mut disk, NOW, |_, _| panic!("a verdict"));
-        assert!(disk.0 == before);
+        assert!(disk.blocks == before);
         assert_eq!(inspection.used_from(tickets[2].slot + 1), 0);
         assert_eq!(inspection.used_from(tickets[2].slot), 1);
-        disk.1 = false;
+        disk.is_sealed = false;
         let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
         assert_eq!((found.messages, queue.messages()), (3, 3));
     }
@@ -173,9 +149,9 @@ mod tests {
         let parts = 20_000 / layout::PAYLOAD_BYTES as u32 + 1;
         let (ticket, header) = (tickets[0], tickets[0].slot);
         for back in 0..parts {
-            let mut disk = Memory(whole.0.clone(), true);
+            let mut disk = whole.clone();
             let block = layout::block_of(header - back);
-            disk.0[block as usize][300] ^= 1;
+            disk.block(block)[300] ^= 1;
             let (inspection, faults) = look(&mut disk);
             assert_eq!((inspection.found.messages, inspection.found.damaged), (1, 1));
             let part = if back == 0 { 0 } else { parts - back };
@@ -185,8 +161,9 @@ mod tests {
             assert!(is_readable(&inspection, &mut disk, tickets[1]));
         }
         // Two parts of the message, exchanged: the seals know their places.
-        let mut disk = Memory(whole.0.clone(), true);
-        disk.0.swap(layout::block_of(header - 1) as usize, layout::block_of(header - 2) as usize);
+        let mut disk = whole.clone();
+        let [last, other] = [1, 2].map(|back| layout::block_of(header - back) as usize);
+        disk.blocks.swap(last, other);
         assert_eq!(look(&mut disk).1[0].check, Check::Seal);
     }
 
@@ -194,9 +171,9 @@ mod tests {
     fn roots_and_states_that_are_lost() {
         let (whole, tickets) = image(64, &[20_000, 10]);
         let with = |blocks: &[u32]| {
-            let mut disk = Memory(whole.0.clone(), true);
+            let mut disk = whole.clone();
             for block in blocks {
-                disk.0[*block as usize][20] ^= 1;
+                disk.block(*block)[20] ^= 1;
             }
             disk
         };
@@ -221,11 +198,11 @@ mod tests {
     #[test]
     fn an_image_cut_short_still_shows_what_is_left() {
         let (mut disk, _) = image(64, &[10, 100_000]);
-        disk.0.truncate(20);
+        disk.blocks.truncate(20);
         let (inspection, faults) = look(&mut disk);
         assert_eq!(faults[0].check, Check::CutShort);
         assert_eq!(inspection.slots, 15);
-        disk.0.truncate(5);
+        disk.blocks.truncate(5);
         assert!(matches!(inspect(&mut disk, NOW, |_| {}), Err(RecoverError::Short { .. })));
     }
 }

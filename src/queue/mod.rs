@@ -12,6 +12,7 @@
 //! - `recall` what a queue that broke still knows then
 //! - `inspect` the same scan without a write · `fault` what it finds spoiled
 //! - `resize` an image made larger or smaller
+//! - `memory_disk` what tests write on
 //! - `mutant` rules broken for the tests' sake · `schedule` when a message is tried again
 //!
 //! Pure: the disk, the clock and randomness are arguments.
@@ -27,6 +28,8 @@ mod index;
 pub mod inspect;
 pub mod layout;
 mod marks;
+#[cfg(test)]
+pub(crate) mod memory_disk;
 pub mod message;
 pub mod mutant;
 pub mod reader;

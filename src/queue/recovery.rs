@@ -663,40 +663,18 @@ mod tests {
     use super::*;
     use crate::queue::draft::{Origin, QueueError, Summary};
     use crate::queue::envelope::Record;
+    use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::reader::{ReadError, Reader};
     use core::time::Duration;
 
-    /// Blocks in memory that never fail; the crash tests have the one that does.
-    struct Memory(Vec<Block>);
-
-    impl Disk for Memory {
-        fn blocks(&self) -> u32 {
-            self.0.len() as u32
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            *into = *self.0.get(number as usize).ok_or(DiskError::Io)?;
-            Ok(())
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            *self.0.get_mut(number as usize).ok_or(DiskError::Io)? = *from;
-            Ok(())
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
-
     const NOW: Instant = Instant::from_millis(0);
 
-    fn open(disk: &mut Memory) -> (Queue, Found) {
+    fn open(disk: &mut MemoryDisk) -> (Queue, Found) {
         recover(disk, NOW, 16, None).unwrap()
     }
 
-    fn fresh(blocks: usize) -> (Memory, Queue) {
-        let mut disk = Memory(vec![[0; 4096]; blocks]);
+    fn fresh(blocks: usize) -> (MemoryDisk, Queue) {
+        let mut disk = MemoryDisk::new(blocks);
         format(&mut disk, [9; 24], 0).unwrap();
         let (queue, _) = open(&mut disk);
         (disk, queue)
@@ -706,7 +684,7 @@ mod tests {
         (0..len).map(|at| (at * 7 + len) as u8).collect()
     }
 
-    fn add(disk: &mut Memory, queue: &mut Queue, len: usize) -> Result<Ticket, QueueError> {
+    fn add(disk: &mut MemoryDisk, queue: &mut Queue, len: usize) -> Result<Ticket, QueueError> {
         let mut buffer = new_block();
         let mut draft = queue.begin(disk, Origin::Client, Some(len as u64))?;
         queue.record(disk, &mut draft, &mut buffer, &Record::Sender(b"a@b"))?;
@@ -719,7 +697,7 @@ mod tests {
         queue.finish(disk, draft, &mut buffer, 7, Summary::default(), NOW)
     }
 
-    fn commit(disk: &mut Memory, queue: &mut Queue) -> usize {
+    fn commit(disk: &mut MemoryDisk, queue: &mut Queue) -> usize {
         let mut receipts = 0;
         queue.commit(disk, NOW, |owner, receipt| {
             assert!(owner == 7 && receipt.is_ok());
@@ -728,7 +706,7 @@ mod tests {
         receipts
     }
 
-    fn read(disk: &mut Memory, queue: &Queue, ticket: Ticket) -> Result<Vec<u8>, ReadError> {
+    fn read(disk: &mut MemoryDisk, queue: &Queue, ticket: Ticket) -> Result<Vec<u8>, ReadError> {
         let mut buffer = new_block();
         let mut reader = Reader::open(queue, disk, ticket, &mut buffer)?;
         let mut bytes = Vec::new();
@@ -802,7 +780,7 @@ mod tests {
         commit(&mut disk, &mut queue);
         let unsynced = add(&mut disk, &mut queue, 9000).unwrap();
         for slot in [tickets[0].slot, unsynced.slot - 1] {
-            disk.0[layout::block_of(slot) as usize][300] ^= 1;
+            disk.block(layout::block_of(slot))[300] ^= 1;
         }
         let (queue, found) = open(&mut disk);
         assert_eq!((found.messages, found.damaged, found.dropped), (3, 1, 1));
@@ -828,34 +806,10 @@ mod tests {
         assert_eq!(open(&mut disk).1.messages, 0);
     }
 
-    /// Counts what was written since the last sync.
-    struct Unsynced(Memory, Vec<u32>);
-
-    impl Disk for Unsynced {
-        fn blocks(&self) -> u32 {
-            self.0.blocks()
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.0.read(number, into)
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            assert!(!self.1.contains(&number), "block {number} is read and not durable");
-            self.0.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            self.1.push(number);
-            self.0.write(number, from)
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            self.1.clear();
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_killed_process_leaves_nothing_that_is_taken_for_durable() {
-        let (memory, _) = fresh(64);
-        let mut disk = Unsynced(memory, Vec::new());
+        let (mut disk, _) = fresh(64);
+        disk.is_strict = true;
         let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
         // A superblock that no sync has followed.
         assert!(queue.write_superblock(&mut disk));
@@ -868,7 +822,7 @@ mod tests {
         add(&mut disk, &mut queue, 10).unwrap();
         commit(&mut disk, &mut queue);
         let newest = layout::SUPERBLOCKS[queue.superblock_copy];
-        disk.0[newest as usize][200] ^= 1;
+        disk.block(newest)[200] ^= 1;
         let (_, found) = open(&mut disk);
         assert_eq!((found.messages, found.epoch), (1, queue.epoch + 1));
     }
@@ -896,27 +850,6 @@ mod tests {
         assert_eq!(queue.run(NOW + Duration::from_secs(9)), u64::MAX);
     }
 
-    /// A medium that does not give some blocks back.
-    struct Moody(Memory, Vec<u32>);
-
-    impl Disk for Moody {
-        fn blocks(&self) -> u32 {
-            self.0.blocks()
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.read_medium(number, into)
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            if self.1.contains(&number) { Err(DiskError::Io) } else { self.0.read(number, into) }
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            self.0.write(number, from)
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn what_cannot_be_read_for_once_is_neither_dropped_nor_written_over() {
         let (mut memory, mut queue) = fresh(64);
@@ -925,7 +858,8 @@ mod tests {
         let blocks = 20_000 / layout::PAYLOAD_BYTES as u32 + 1;
         for back in 0..blocks {
             let bad = layout::block_of(ticket.slot - back);
-            let mut disk = Moody(Memory(memory.0.clone()), vec![bad]);
+            let mut disk = memory.clone();
+            disk.unreadable.push(bad);
             let (mut queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
             assert_eq!((found.messages, found.damaged), (0, 1), "block {back} from the end");
             assert_eq!(queue.messages(), 1);
@@ -934,19 +868,19 @@ mod tests {
             let full = queue.append(&mut disk, &mut draft, &mut buffer, &body(250_000));
             assert_eq!(full, Err(QueueError::Full));
             queue.abandon(draft);
-            disk.1.clear();
+            disk.unreadable.clear();
             let (queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
             assert_eq!((found.messages, found.damaged), (1, 0), "block {back} from the end");
-            assert_eq!(read(&mut disk.0, &queue, ticket), Ok(body(20_000)));
+            assert_eq!(read(&mut disk, &queue, ticket), Ok(body(20_000)));
         }
     }
 
     #[test]
     fn what_is_removed_unread_does_not_come_back_when_it_can_be_read() {
-        let (mut memory, mut queue) = fresh(64);
-        let ticket = add(&mut memory, &mut queue, 9000).unwrap();
-        commit(&mut memory, &mut queue);
-        let mut disk = Moody(memory, vec![layout::block_of(ticket.slot)]);
+        let (mut disk, mut queue) = fresh(64);
+        let ticket = add(&mut disk, &mut queue, 9000).unwrap();
+        commit(&mut disk, &mut queue);
+        disk.unreadable.push(layout::block_of(ticket.slot));
         let (mut queue, found) = recover(&mut disk, NOW, 16, None).unwrap();
         assert_eq!((found.messages, found.damaged), (0, 1));
         let shown = queue.next_waiting(0).unwrap().ticket;
@@ -956,7 +890,8 @@ mod tests {
         assert!(queue.waiting(shown).is_some_and(|waiting| waiting.damaged));
         assert!(queue.remove(shown, NOW));
         queue.commit(&mut disk, NOW, |_, _| {});
-        let (_, found) = recover(&mut disk.0, NOW, 16, None).unwrap();
+        disk.unreadable.clear();
+        let (_, found) = open(&mut disk);
         assert_eq!((found.messages, found.damaged), (0, 0));
     }
 
@@ -976,16 +911,16 @@ mod tests {
         let one = (0..64).map(|block| vec![block]);
         let both_pages = [0, 1].map(|copy| layout::state_page(0, copy)).to_vec();
         for bad in one.chain([both_pages]) {
-            let mut disk = Moody(Memory(whole.0.clone()), bad);
+            let mut disk = MemoryDisk { unreadable: bad, ..whole.clone() };
             let (mut queue, found) = recover(&mut disk, NOW, 16, Some(&queue)).unwrap();
             let numbers = (found.messages, found.damaged, found.blind_groups);
-            assert_eq!(numbers, (1, 0, 0), "without {:?}", disk.1);
+            assert_eq!(numbers, (1, 0, 0), "without {:?}", disk.unreadable);
             assert_eq!(queue.waiting(first), None);
             assert_eq!(queue.waiting(refused), None);
             let waiting = queue.waiting(second).unwrap();
             assert!(waiting.done == 1 && waiting.recipients == 2 && !waiting.held);
-            disk.1.clear();
-            assert_eq!(read(&mut disk.0, &queue, second), Ok(body(9000)));
+            disk.unreadable.clear();
+            assert_eq!(read(&mut disk, &queue, second), Ok(body(9000)));
             let (slots, free) = queue.space();
             assert_eq!(free, slots - 3);
             assert!(queue.mark_done(second, 2, NOW));
@@ -1024,7 +959,7 @@ mod tests {
         commit(&mut disk, &mut queue);
         let (_, found) = open(&mut disk);
         assert_eq!((found.messages, found.damaged), (1, 0));
-        disk.0[layout::block_of(ticket.slot) as usize] = [0xFF; 4096];
+        *disk.block(layout::block_of(ticket.slot)) = [0xFF; 4096];
         for _ in 0..2 {
             let (queue, found) = open(&mut disk);
             assert_eq!((found.messages, found.damaged, found.dropped), (0, 1, 0));
@@ -1050,41 +985,15 @@ mod tests {
         assert_eq!(queue.run(NOW), run + RUN_SECONDS_MIN);
     }
 
-    /// Writes only the first half of the blocks named, and says that it did not.
-    struct Stubborn(Memory, Vec<u32>);
-
-    impl Disk for Stubborn {
-        fn blocks(&self) -> u32 {
-            self.0.blocks()
-        }
-        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.0.read(number, into)
-        }
-        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
-            self.0.read(number, into)
-        }
-        fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
-            if !self.1.contains(&number) {
-                return self.0.write(number, from);
-            }
-            self.0.0[number as usize][..512].copy_from_slice(&from[..512]);
-            Err(DiskError::Io)
-        }
-        fn sync(&mut self) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_refused_header_that_landed_in_part_is_no_damage() {
-        let (memory, _) = fresh(64);
+        let (mut disk, _) = fresh(64);
         let pages = (0..2).map(|copy| layout::state_page(0, copy));
-        let mut disk = Stubborn(memory, Vec::new());
         let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
         let mut buffer = new_block();
         let mut bad = queue.begin(&mut disk, Origin::Client, None).unwrap();
         queue.append(&mut disk, &mut bad, &mut buffer, &body(3000)).unwrap();
-        disk.1 = pages.chain([layout::block_of(bad.first)]).collect();
+        disk.unwritable = pages.chain([layout::block_of(bad.first)]).collect();
         let refused = queue.finish(&mut disk, bad, &mut buffer, 7, Summary::default(), NOW);
         assert_eq!(refused, Err(QueueError::Disk));
         for _ in 0..2 {
@@ -1094,7 +1003,8 @@ mod tests {
             queue.commit(&mut disk, NOW, |_, receipt| assert!(receipt.is_ok()));
             assert!(queue.has_marks_waiting(), "no page can be written");
         }
-        let (_, found) = open(&mut disk.0);
+        disk.unwritable.clear();
+        let (_, found) = open(&mut disk);
         assert_eq!((found.messages, found.damaged, found.dropped), (2, 0, 1));
     }
 
@@ -1152,10 +1062,11 @@ mod tests {
             queue.finish(&mut disk, draft, &mut buffer, 7, Summary::default(), NOW).unwrap();
         assert_eq!(commit(&mut disk, &mut queue), 1);
         assert!(large.slot != small[0].slot);
-        let pages = [0, 1].map(|copy| layout::state_page(0, copy) as usize);
-        let by_number = |page: &usize| u64::from_le_bytes(disk.0[*page][8..16].try_into().unwrap());
+        let pages = [0, 1].map(|copy| layout::state_page(0, copy));
+        let generation = |page: u32| disk.blocks[page as usize][8..16].try_into().unwrap();
+        let by_number = |page: &u32| u64::from_le_bytes(generation(*page));
         let newest = pages.into_iter().max_by_key(by_number).unwrap();
-        disk.0[newest][100] ^= 1;
+        disk.block(newest)[100] ^= 1;
         let (queue, _) = open(&mut disk);
         assert_eq!(read(&mut disk, &queue, large), Ok(body(9000)));
     }
@@ -1179,7 +1090,7 @@ mod tests {
     fn a_draft_from_before_a_recovery_takes_and_frees_nothing() {
         let (mut disk, mut queue) = fresh(64);
         let mut buffer = new_block();
-        let old = |queue: &mut Queue, disk: &mut Memory| {
+        let old = |queue: &mut Queue, disk: &mut MemoryDisk| {
             let mut draft = queue.begin(disk, Origin::Stranger, Some(9000)).unwrap();
             let mut buffer = new_block();
             queue.append(disk, &mut draft, &mut buffer, &body(5000)).unwrap();
@@ -1209,7 +1120,7 @@ mod tests {
     #[test]
     fn noise_is_not_dropped_at_every_start() {
         let (mut disk, _) = fresh(64);
-        disk.0[20] = [2; 4096];
+        *disk.block(20) = [2; 4096];
         for _ in 0..2 {
             let (_, found) = open(&mut disk);
             assert_eq!((found.messages, found.damaged, found.dropped), (0, 0, 0));
