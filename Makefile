@@ -2,14 +2,14 @@
 # peers, Debian's apt-get; what is missing is said in one line.
 
 CARGO ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-MOTE := $(TARGET)/release/mote
+OUTPUT := $(or $(CARGO_TARGET_DIR),target)
+MOTE := $(OUTPUT)/release/mote
 # The power cuts of `make crash`: how many, and from which seed on. The same numbers, the same run.
 POINTS ?= 1000000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test check crash faults mutants fmt bench sizes clean rust peers
+.PHONY: help build run demo test check crash faults mutants fuzz fmt bench sizes clean rust peers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -21,14 +21,14 @@ build: rust ## the release binary
 	$(CARGO) build --release
 
 run: build ## run mote on 127.0.0.1:2525 with everything under target/run
-	@mkdir -p $(TARGET)/run
+	@mkdir -p $(OUTPUT)/run
 	@echo
-	@echo "mote listens on 127.0.0.1:2525 and delivers into $(TARGET)/run/Maildir. From another terminal, send a mail:"
-	@echo "  (echo Subject: hello; echo; echo It works.) | MOTE_HOME=$(TARGET)/run $(MOTE) sendmail you@localhost"
+	@echo "mote listens on 127.0.0.1:2525 and delivers into $(OUTPUT)/run/Maildir. From another terminal, send a mail:"
+	@echo "  (echo Subject: hello; echo; echo It works.) | MOTE_HOME=$(OUTPUT)/run $(MOTE) sendmail you@localhost"
 	@echo "  curl smtp://127.0.0.1:2525 --mail-from me@localhost --mail-rcpt you@localhost --crlf --upload-file CHANGELOG.md"
-	@echo "and read it in $(TARGET)/run/Maildir/new. Ctrl-C ends mote."
+	@echo "and read it in $(OUTPUT)/run/Maildir/new. Ctrl-C ends mote."
 	@echo
-	MOTE_HOME=$(TARGET)/run $(MOTE) serve
+	MOTE_HOME=$(OUTPUT)/run $(MOTE) serve
 
 demo: build ## mail through two instances, then SIGKILL with 200 in flight: what was lost?
 	@command -v python3 >/dev/null || { echo "missing: python3"; exit 1; }
@@ -56,6 +56,9 @@ faults: build ## kill and hurt the real binary at each of its system calls (half
 
 mutants: rust ## break one rule of the queue at a time: does the crash test notice?
 	$(CARGO) test --quiet --profile crash --features mutants --test mutants
+
+fuzz: rust ## fuzz TARGET (without it: each) for SECONDS; MINIMISE=1 renews the corpora
+	@sh tests/fuzz/fuzz.sh $(OUTPUT) $(or $(SECONDS),60) $(TARGET)
 
 fmt: rust ## format the source
 	$(CARGO) fmt

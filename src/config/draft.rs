@@ -6,7 +6,7 @@
 
 use super::clients::ClientsDraft;
 use super::nearest::hint;
-use super::table::{KEYS, Key, Kind, Section};
+use super::table::{KEYS, Key, Kind, RUN_PATH_BYTES_MAX, Section};
 use super::value;
 use super::{Config, Fault, Host, Listen, Log, Relay, Route, To, Via};
 use core::net::{Ipv4Addr, SocketAddr};
@@ -39,6 +39,8 @@ pub(super) struct Draft {
     pub(super) clients: Vec<ClientsDraft>,
     /// The section, of its kind, that keys now go to.
     pub(super) current: usize,
+    /// Where `spool` stands; 0: nowhere in the file.
+    pub(super) spool_line: u32,
 }
 
 struct RelayDraft {
@@ -69,6 +71,7 @@ impl Draft {
             routes: Vec::new(),
             clients: Vec::new(),
             current: 0,
+            spool_line: 0,
         };
         for key in KEYS.iter().filter(|key| key.section == Section::Global) {
             if !key.default.is_empty() && !key.default_is_words() {
@@ -190,6 +193,13 @@ impl Draft {
     pub(super) fn finish(mut self, faults: &mut Vec<Fault>) -> Config {
         if self.config.run.is_empty() {
             self.config.run.clone_from(&self.config.spool);
+            if self.config.run.len() > RUN_PATH_BYTES_MAX {
+                let message = format!(
+                    "spool: the sockets would lie there too, and the path is longer than \
+                     {RUN_PATH_BYTES_MAX} bytes; name a shorter run"
+                );
+                faults.push(Fault { line: self.spool_line, message });
+            }
         }
         self.finish_relays(faults);
         self.finish_routes(faults);

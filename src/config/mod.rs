@@ -296,6 +296,16 @@ mod tests {
         assert_eq!((config.spool.as_str(), config.run.as_str()), ("/home/spool", "/home/run"));
     }
 
+    /// The run directory, which then is the spool, got a path that no socket can have; found by
+    /// fuzzing.
+    #[test]
+    fn a_long_spool_had_no_room_for_its_sockets() {
+        let long = format!("/{}", "s".repeat(110));
+        let faults = parse(format!("\nspool = {long}").as_bytes(), &HOST).unwrap_err();
+        assert!(matches!(&faults[..], [Fault { line: 2, message }] if message.contains("run")));
+        assert_eq!(config(&format!("spool = {long}\nrun = /run/mote")).spool, long);
+    }
+
     #[test]
     fn the_environment_goes_before_the_file() {
         let pair = |name: &str, value: &str| (name.to_string(), value.to_string());

@@ -129,7 +129,7 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
 /// Bytes of a run directory, so that the path of a socket in it still fits.
-const RUN_PATH_BYTES_MAX: usize = super::value::SOCKET_PATH_BYTES_MAX - "/control".len();
+pub(super) const RUN_PATH_BYTES_MAX: usize = super::value::SOCKET_PATH_BYTES_MAX - "/control".len();
 /// Longer than any path a system takes.
 const PATH_BYTES_MAX: usize = 1024;
 
@@ -193,7 +193,10 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
         default: "(/var/spool/mote; without a file spool under the home)",
         help: "The directory of the queue and of mail left while the daemon is down.",
-        set: |draft, given| given.path().map(|spool| draft.config.spool = spool),
+        set: |draft, given| {
+            draft.spool_line = given.line;
+            given.path().map(|spool| draft.config.spool = spool)
+        },
     },
     Key {
         section: Section::Global,
