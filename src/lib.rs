@@ -67,12 +67,14 @@
 //! | 5         | a host's trouble delays its lane, a recipient's 4xx delays that message        |
 //! | 6         | what each failure of a next hop means: another host, later, or never           |
 //! | 7         | trouble with a login holds the lane, it never ends a message                   |
+//! | 13        | TLS records are put together in few buffers, and who may hold one how long     |
 //! | 15        | full slots: the last stranger waits in a spare one, the idlest gives way       |
 //! | 19        | without a config file everything lies under one home                           |
 //!
 //! | threats | what is refused                                                                  |
 //! |---------|----------------------------------------------------------------------------------|
 //! | 1       | an end of message that is not CRLF.CRLF (SMTP smuggling)                         |
+//! | 2       | what comes behind STARTTLS in the clear, and what was said before it             |
 //! | 3       | a web browser's or a TLS client's first bytes taken for commands                 |
 //! | 4       | control bytes in addresses                                                       |
 //! | 6       | files opened for whoever calls sendmail with a clever option                     |
@@ -98,7 +100,8 @@
 //!
 //! 1. `os/reactor.rs` sees bytes, `os/world.rs` tells an event, and `cli/serve.rs` calls
 //!    `daemon/turn.rs`, whose `daemon/service.rs` reads the socket straight into the session's
-//!    buffer (`intake/session.rs`). Who gets a session at all is decided in `daemon/doors.rs`.
+//!    buffer (`intake/session.rs`), through `os/tls/connection.rs` where there is TLS around it.
+//!    Who gets a session at all is decided in `daemon/doors.rs`.
 //! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
 //!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets and
 //!    `smtp/parameter.rs` for what stands behind; `smtp/offer.rs` tells which extensions there are.
@@ -138,6 +141,7 @@
 //! - **draft**: a message on its way into the queue, which no header names yet
 //! - **batch**: the finished drafts that wait for the turn's sync; **commit**: that sync
 //! - **receipt**: proof that a message is durable; without it there is no 250
+//! - **listener**: places to listen and what holds there; a session knows its number in the config
 //! - **drop**: a message that `sendmail` left as a file; **import**: bringing it into the queue
 //!
 //! In the queue:

@@ -143,7 +143,7 @@ fn serve(
     let now = world.now().instant;
     let (queue, _) = recover(&mut world, now, batch_max(&config), None).unwrap();
     let door = |kind: &ListenerKind| match kind {
-        ListenerKind::Smtp(_) => Door::Smtp,
+        ListenerKind::Smtp(_) => Door::Smtp(0),
         ListenerKind::Submit => Door::Submit,
         ListenerKind::Control => Door::Control,
     };
@@ -182,6 +182,7 @@ fn config(folder: &Path, lines: &str) -> Config {
 fn settings(config: &Config) -> Settings {
     Settings {
         listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())],
+        certificates: Vec::new(),
         run_directory: config.run.clone().into(),
         spool_directory: config.spool.clone().into(),
         spool_size: config.spool_size,

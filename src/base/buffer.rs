@@ -9,6 +9,11 @@ use zeroize::Zeroize as _;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
+/// Proof that a buffer was empty when somebody was about to change what its bytes mean: nothing of
+/// what was said before counts afterwards (LAW 5).
+#[derive(Debug)]
+pub struct Emptiness(());
+
 /// Bytes between a producer and a consumer, in memory taken once.
 pub struct Buffer {
     bytes: Box<[u8]>,
@@ -32,6 +37,11 @@ impl Buffer {
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// The proof that nothing waits.
+    pub fn emptiness(&self) -> Option<Emptiness> {
+        self.is_empty().then_some(Emptiness(()))
     }
 
     /// How many bytes wait.

@@ -9,11 +9,12 @@ use super::Context;
 use super::configuration::{self, Broken, Loaded};
 use super::exit::{Exit, Failure, finish};
 use crate::base::time::Instant;
-use crate::config::{Config, Listen, Log, Via};
+use crate::config::{Config, Listen, Listener, ListenerTls, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
 use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
+use crate::os::tls;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, process};
 use crate::queue::block::Foreign;
@@ -83,7 +84,7 @@ fn take(
         .wait(timeout, events)
         .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
     if events.iter().any(|event| matches!(event, Event::Reload)) {
-        reload(context, daemon);
+        reload(context, daemon, world);
     }
     daemon.take(world, events);
     Ok(())
@@ -91,7 +92,8 @@ fn take(
 
 fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     let settings = Settings {
-        listen: config.listen.iter().map(listen).collect(),
+        listen: places(config).map(|(_, place)| listen(place)).collect(),
+        certificates: certificates(config),
         run_directory: PathBuf::from(&config.run),
         spool_directory: PathBuf::from(&config.spool),
         spool_size: config.spool_size,
@@ -109,7 +111,11 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
         format(disk, seed, created)
     })
     .map_err(|error| {
-        let exit = if error.is_busy() { Exit::TEMPORARY } else { Exit::SYSTEM };
+        let exit = match () {
+            () if error.is_busy() => Exit::TEMPORARY,
+            () if error.is_config() => Exit::CONFIG,
+            () => Exit::SYSTEM,
+        };
         Failure::new(exit, error.to_string())
     })?;
     let now = world.now().instant;
@@ -118,15 +124,14 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     let recovered = recover(&mut world, now, batch_max(config), None);
     let (queue, found) = recovered.map_err(|error| unopened(&image, error))?;
     log_found(&found);
-    let doors: Vec<Door> = world
-        .listeners()
-        .iter()
-        .map(|kind| match kind {
-            ListenerKind::Smtp(_) => Door::Smtp,
-            ListenerKind::Submit => Door::Submit,
-            ListenerKind::Control => Door::Control,
-        })
-        .collect();
+    // The sockets submit and control come behind those of the config.
+    let numbers = places(config).map(|(number, _)| number).chain(core::iter::repeat(0));
+    let door = |(kind, number): (&ListenerKind, u8)| match kind {
+        ListenerKind::Smtp(_) => Door::Smtp(number),
+        ListenerKind::Submit => Door::Submit,
+        ListenerKind::Control => Door::Control,
+    };
+    let doors: Vec<Door> = world.listeners().iter().zip(numbers).map(door).collect();
     let mut daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
     if let Ok(true) = is_volatile(Path::new(&config.spool)) {
         log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
@@ -192,6 +197,26 @@ pub(super) fn unopened(image: &Path, error: RecoverError) -> Failure {
     }
 }
 
+/// Every place to listen, with the number of its listener.
+fn places(config: &Config) -> impl Iterator<Item = (u8, &Listen)> {
+    (0..).zip(&config.listen).flat_map(|(number, listener): (u8, &Listener)| {
+        listener.places.iter().map(move |place| (number, place))
+    })
+}
+
+/// The files of each listener that speaks TLS, by its number.
+pub(super) fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
+    let files = |listener: &Listener| match &listener.tls {
+        ListenerTls::Off => None,
+        ListenerTls::Starttls(files) | ListenerTls::Implicit(files) => Some(tls::Files {
+            listener: listener.name.clone(),
+            cert: PathBuf::from(&files.cert),
+            key: PathBuf::from(&files.key),
+        }),
+    };
+    config.listen.iter().map(files).collect()
+}
+
 fn listen(listen: &Listen) -> world::Listen {
     match listen {
         Listen::Address(address) => world::Listen::Address(*address),
@@ -224,9 +249,14 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
         None => log::info!("mote {} by its defaults", env!("CARGO_PKG_VERSION")),
     }
     let mut first = None;
-    for kind in world.listeners() {
+    for (kind, (number, _)) in world.listeners().iter().zip(places(config)) {
         if let ListenerKind::Smtp(address) = kind {
-            log::info!("listening on {address}");
+            let words = match config.listener(number).tls {
+                ListenerTls::Off => "",
+                ListenerTls::Starttls(_) => ", STARTTLS",
+                ListenerTls::Implicit(_) => ", TLS",
+            };
+            log::info!("listening on {address}{words}");
             first.get_or_insert(*address);
         }
     }
@@ -253,12 +283,12 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
 }
 
 /// HUP. A config with faults changes nothing.
-fn reload(context: &Context, daemon: &mut Daemon) {
+fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
     match configuration::read(context) {
         Ok(Loaded { config, file }) => {
             let old = daemon.config();
             let fixed = [
-                ("listen", config.listen != old.listen),
+                ("listen", !config.clone().keep_listeners(old)),
                 ("spool", config.spool != old.spool),
                 ("spool-size", config.spool_size != old.spool_size),
                 ("run", config.run != old.run),
@@ -270,6 +300,7 @@ fn reload(context: &Context, daemon: &mut Daemon) {
             }
             output::set_level(level(&config, context));
             daemon.reload(config);
+            world.reload_certificates(&certificates(daemon.config()));
             let name = file.map_or("the defaults".to_owned(), |file| file.display().to_string());
             log::info!("reloaded {name}");
         }

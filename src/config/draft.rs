@@ -5,10 +5,11 @@
 //! found there too, with the line to change.
 
 use super::clients::ClientsDraft;
+use super::listener::ListenerDraft;
 use super::nearest::hint;
 use super::table::{KEYS, Key, Kind, RUN_PATH_BYTES_MAX, Section};
 use super::value;
-use super::{Config, Fault, Host, Listen, Log, Relay, Route, To, Via};
+use super::{Config, Fault, Host, Listen, Listener, ListenerTls, Log, Relay, Route, To, Via};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// `relay`, where it is not a URL; that one is a relay named default.
     via: Option<Via>,
+    pub(super) is_listen_given: bool,
+    pub(super) listeners: Vec<ListenerDraft>,
     relays: Vec<RelayDraft>,
     routes: Vec<RouteDraft>,
     pub(super) clients: Vec<ClientsDraft>,
@@ -67,6 +70,8 @@ impl Draft {
         let mut draft = Draft {
             config: machine_defaults(host),
             via: host.is_embedded.then(|| Via::Maildir(format!("{}/Maildir", host.home))),
+            is_listen_given: false,
+            listeners: Vec::new(),
             relays: Vec::new(),
             routes: Vec::new(),
             clients: Vec::new(),
@@ -92,6 +97,10 @@ impl Draft {
     ) -> Result<Option<u32>, String> {
         let (known, count): (Option<(usize, u32)>, usize) = match section {
             Section::Global => return Ok(None),
+            Section::Listen => (
+                find(self.listeners.iter().map(|draft| (&draft.name, draft.line)), name),
+                self.listeners.len(),
+            ),
             Section::Relay => (
                 find(self.relays.iter().map(|relay| (&relay.name, relay.line)), name),
                 self.relays.len(),
@@ -114,6 +123,7 @@ impl Draft {
         }
         match section {
             Section::Global => {}
+            Section::Listen => self.listeners.push(ListenerDraft::new(name, line)?),
             Section::Relay => self.relays.push(new_relay(name, line)?),
             Section::Route => self.routes.push(RouteDraft {
                 name: name.into(),
@@ -201,6 +211,7 @@ impl Draft {
                 faults.push(Fault { line: self.spool_line, message });
             }
         }
+        self.finish_listeners(faults);
         self.finish_relays(faults);
         self.finish_routes(faults);
         self.finish_clients(faults);
@@ -262,7 +273,11 @@ fn machine_defaults(host: &Host<'_>) -> Config {
     let hostname = if value::is_host_name(host.hostname) { host.hostname } else { "localhost" };
     Config {
         hostname: hostname.into(),
-        listen: vec![Listen::Address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))],
+        listen: vec![Listener {
+            name: String::new(),
+            places: vec![Listen::Address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))],
+            tls: ListenerTls::Off,
+        }],
         relays: Vec::new(),
         via: Via::Hold,
         routes: Vec::new(),
@@ -292,13 +307,19 @@ fn find<'a>(named: impl Iterator<Item = (&'a String, u32)>, name: &str) -> Optio
 }
 
 fn new_relay(name: &str, line: u32) -> Result<RelayDraft, String> {
+    check_name(name, "a relay")?;
+    Ok(RelayDraft { name: name.into(), line, url: None })
+}
+
+/// Names of sections that are chosen freely.
+pub(super) fn check_name(name: &str, of: &str) -> Result<(), String> {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.len() > 32 || !name.bytes().all(inside) {
         return Err(format!(
-            "'{name}' is no name for a relay; expected up to 32 letters, digits, '-', '_' or '.'"
+            "'{name}' is no name for {of}; expected up to 32 letters, digits, '-', '_' or '.'"
         ));
     }
-    Ok(RelayDraft { name: name.into(), line, url: None })
+    Ok(())
 }
 
 fn read_via(given: &Given<'_>) -> Result<ViaDraft, String> {
@@ -421,22 +442,5 @@ impl Given<'_> {
 
     pub(super) fn address(&self) -> Result<String, String> {
         value::address(self.text)
-    }
-
-    pub(super) fn listen(&self) -> Result<Vec<Listen>, String> {
-        // The submit and control sockets are listeners too.
-        let most = crate::limits::LISTENERS_MAX - 2;
-        let mut places = Vec::new();
-        for part in value::parts(self.text).filter(|_| self.text != "off") {
-            let place = value::listen(part)?;
-            if places.contains(&place) {
-                return Err(format!("'{part}' is there twice"));
-            }
-            places.push(place);
-        }
-        if places.len() > most {
-            return Err(format!("at most {most} places to listen"));
-        }
-        Ok(places)
     }
 }

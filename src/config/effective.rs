@@ -6,7 +6,7 @@
 use super::clients::write_clients;
 use super::draft::DEFAULT_RELAY;
 use super::value::{write_listen, write_pattern, write_size, write_time};
-use super::{Config, Log, Relay, Via};
+use super::{Config, Listen, Listener, ListenerTls, Log, Relay, Via};
 use core::fmt::{Result, Write};
 use core::net::IpAddr;
 
@@ -14,6 +14,7 @@ use core::net::IpAddr;
 pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
     write_places(out, config)?;
     write_limits(out, config)?;
+    config.listen.iter().skip(1).try_for_each(|listener| write_listener(out, listener))?;
     for relay in config.relays.iter() {
         if relay.name != DEFAULT_RELAY || !is_default(config) {
             writeln!(out, "\n[relay {}]", relay.name)?;
@@ -29,8 +30,8 @@ pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
 
 fn write_places(out: &mut impl Write, config: &Config) -> Result {
     pair(out, "hostname", &config.hostname)?;
-    let listen: Vec<String> = config.listen.iter().map(write_listen).collect();
-    pair(out, "listen", if listen.is_empty() { "off".into() } else { listen.join(" ") })?;
+    let listen = write_places_of(&config.listener(0).places);
+    pair(out, "listen", if listen.is_empty() { "off" } else { &listen })?;
     let default = config.relays.iter().find(|relay| relay.name == DEFAULT_RELAY);
     match (&config.via, default) {
         (Via::Relay(_), Some(relay)) => pair(out, "relay", url(relay))?,
@@ -47,6 +48,27 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
         pair(out, "spool-size", write_size(size))?;
     }
     pair(out, "run", &config.run)
+}
+
+fn write_listener(out: &mut impl Write, listener: &Listener) -> Result {
+    writeln!(out, "\n[listen {}]", listener.name)?;
+    pair(out, "address", write_places_of(&listener.places))?;
+    let (word, files) = match &listener.tls {
+        ListenerTls::Off => ("off", None),
+        ListenerTls::Starttls(files) => ("starttls", Some(files)),
+        ListenerTls::Implicit(files) => ("implicit", Some(files)),
+    };
+    pair(out, "tls", word)?;
+    if let Some(files) = files {
+        pair(out, "cert", &files.cert)?;
+        pair(out, "key", &files.key)?;
+    }
+    Ok(())
+}
+
+fn write_places_of(places: &[Listen]) -> String {
+    let places: Vec<String> = places.iter().map(write_listen).collect();
+    places.join(" ")
 }
 
 fn write_limits(out: &mut impl Write, config: &Config) -> Result {
@@ -132,6 +154,18 @@ mod tests {
         retry = 1s, 2s
         expire = 1d
         log = debug
+        [listen smtps]
+        address = 10.0.0.1 [::1]:4650
+        tls = implicit
+        cert = /etc/mote/cert.pem
+        key = \"/etc/mote/key #1.pem\"
+        [listen lan]
+        address = br-lan:587
+        tls = starttls
+        cert = /a
+        key = /a
+        [listen plain]
+        address = eth1
         [relay office]
         url = smtp://office.example.net
         [route me@example.net]

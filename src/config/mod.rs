@@ -16,6 +16,7 @@ mod clients;
 mod draft;
 mod effective;
 mod ini;
+mod listener;
 mod nearest;
 mod parse;
 mod table;
@@ -39,8 +40,9 @@ use core::time::Duration;
 pub struct Config {
     /// This machine's name in greetings, EHLO and Received.
     pub hostname: String,
-    /// Where mail comes in; empty: only through the submit socket and the drop directory.
-    pub listen: Vec<Listen>,
+    /// Where mail comes in beside the submit socket and the drop directory: first the key `listen`,
+    /// which may name no place, then each `[listen NAME]`. A listener is known by its number.
+    pub listen: Vec<Listener>,
     /// Next hops by number; the one of the key `relay` is named `default`.
     pub relays: Vec<Relay>,
     /// Where mail goes that no route matches: the key `relay`, else held.
@@ -85,7 +87,38 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Where mail comes in.
+/// Places to listen, and what holds for who comes in there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// What the file and the log call it; empty: the key `listen`.
+    pub name: String,
+    /// Where.
+    pub places: Vec<Listen>,
+    /// Whether TLS is spoken there.
+    pub tls: ListenerTls,
+}
+
+/// Whether and when a listener speaks TLS, and with what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ListenerTls {
+    /// Never.
+    Off,
+    /// When the client says STARTTLS (RFC 3207).
+    Starttls(Certificate),
+    /// From the first byte on (RFC 8314).
+    Implicit(Certificate),
+}
+
+/// The files of a certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// The certificate and those between it and its root, PEM.
+    pub cert: String,
+    /// Its private key, PEM.
+    pub key: String,
+}
+
+/// A place to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Listen {
     /// A TCP address.
@@ -206,6 +239,32 @@ impl Config {
         let found = self.routes.iter().find(|route| route.pattern.holds(address, is_local));
         found.map_or(&self.via, |route| &route.via)
     }
+
+    /// The listener of that number; one that is not there is the key `listen`.
+    pub fn listener(&self, number: u8) -> &Listener {
+        const NONE: &Listener =
+            &Listener { name: String::new(), places: Vec::new(), tls: ListenerTls::Off };
+        self.listen.get(usize::from(number)).or(self.listen.first()).unwrap_or(NONE)
+    }
+
+    /// Takes the listeners of `old`, whose sockets are open, with what this config says of those
+    /// that are in both. False: something has changed that only a restart brings.
+    pub fn keep_listeners(&mut self, old: &Config) -> bool {
+        let is_same = |one: &Listener, other: &Listener| {
+            let same_kind =
+                core::mem::discriminant(&one.tls) == core::mem::discriminant(&other.tls);
+            one.name == other.name && one.places == other.places && same_kind
+        };
+        let new = core::mem::take(&mut self.listen);
+        let is_all_same = new.len() == old.listen.len()
+            && old.listen.iter().all(|old| new.iter().any(|new| is_same(new, old)));
+        self.listen = old
+            .listen
+            .iter()
+            .map(|old| new.iter().find(|new| is_same(new, old)).unwrap_or(old).clone())
+            .collect();
+        is_all_same
+    }
 }
 
 impl Pattern {
@@ -243,6 +302,53 @@ mod tests {
 
     fn address(text: &str) -> Address<'_> {
         Address::parse(text.as_bytes()).unwrap()
+    }
+
+    fn places(config: &Config) -> Vec<Listen> {
+        config.listen.iter().flat_map(|listener| listener.places.clone()).collect()
+    }
+
+    #[test]
+    fn listeners_with_names() {
+        const TLS: &str = "cert = /c\nkey = /k\n";
+        let text = format!(
+            "[listen a]\naddress = 10.0.0.1\n[listen b]\ntls = implicit\naddress = ::1 eth0\n{TLS}\
+             [listen c]\naddress = 10.0.0.1:587\ntls = starttls\n{TLS}"
+        );
+        let config = config(&text);
+        let written: Vec<String> = places(&config).iter().map(value::write_listen).collect();
+        assert_eq!(written, ["10.0.0.1:25", "[::1]:465", "eth0:465", "10.0.0.1:587"]);
+        let names: Vec<&str> = config.listen.iter().map(|listener| &*listener.name).collect();
+        assert_eq!(names, ["", "a", "b", "c"]);
+        let files = || Certificate { cert: "/c".into(), key: "/k".into() };
+        assert_eq!(config.listener(1).tls, ListenerTls::Off);
+        assert_eq!(config.listener(2).tls, ListenerTls::Implicit(files()));
+        assert_eq!(config.listener(3).tls, ListenerTls::Starttls(files()));
+        assert_eq!(config.listener(99).name, "");
+    }
+
+    #[test]
+    fn a_reload_changes_certificates_but_no_places() {
+        let with = |places: &str, cert: &str, tls: &str| {
+            config(&format!(
+                "listen = {places}\n[listen b]\naddress = ::1\n\
+                 tls = {tls}\ncert = {cert}\nkey = /k\n"
+            ))
+        };
+        let old = with("off", "/one", "starttls");
+        let mut new = with("off", "/two", "starttls");
+        let expected = new.clone();
+        assert!(new.keep_listeners(&old));
+        assert_eq!(new, expected);
+        for mut new in [
+            with("lo", "/two", "starttls"),
+            with("off", "/two", "implicit"),
+            config("listen = off"),
+        ] {
+            assert!(!new.keep_listeners(&old));
+            assert_eq!(new.listen.len(), 2);
+            assert_eq!(places(&new), places(&old));
+        }
     }
 
     #[test]
@@ -283,7 +389,7 @@ mod tests {
     fn defaults() {
         let config = config("");
         assert_eq!(config.hostname, "pi.example.net");
-        assert_eq!(config.listen, [Listen::Address("127.0.0.1:25".parse().unwrap())]);
+        assert_eq!(places(&config), [Listen::Address("127.0.0.1:25".parse().unwrap())]);
         assert_eq!((config.via, config.sessions, config.senders), (Via::Hold, 16, 4));
         assert_eq!((config.message_size, config.recipients), (10 << 20, 100));
         assert_eq!(
@@ -291,7 +397,7 @@ mod tests {
             ("/var/spool/mote", "/var/spool/mote")
         );
         let config = embedded(&HOST);
-        assert_eq!(config.listen, [Listen::Address("127.0.0.1:2525".parse().unwrap())]);
+        assert_eq!(places(&config), [Listen::Address("127.0.0.1:2525".parse().unwrap())]);
         assert_eq!(config.via, Via::Maildir("/home/Maildir".into()));
         assert_eq!((config.spool.as_str(), config.run.as_str()), ("/home/spool", "/home/run"));
     }

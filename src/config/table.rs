@@ -14,6 +14,8 @@ use core::fmt;
 pub(super) enum Section {
     /// Above the first section.
     Global,
+    /// `[listen NAME]`.
+    Listen,
     /// `[relay NAME]`.
     Relay,
     /// `[route PATTERN]`.
@@ -24,12 +26,14 @@ pub(super) enum Section {
 
 impl Section {
     /// Those with a name, as they are written.
-    pub(super) const NAMED: [Section; 3] = [Section::Relay, Section::Route, Section::Clients];
+    pub(super) const NAMED: [Section; 4] =
+        [Section::Listen, Section::Relay, Section::Route, Section::Clients];
 
     /// The first word in the brackets.
     pub(super) fn kind(self) -> &'static str {
         match self {
             Section::Global => "",
+            Section::Listen => "listen",
             Section::Relay => "relay",
             Section::Route => "route",
             Section::Clients => "clients",
@@ -40,6 +44,7 @@ impl Section {
     pub(super) fn heading(self) -> &'static str {
         match self {
             Section::Global => "",
+            Section::Listen => "[listen NAME]",
             Section::Relay => "[relay NAME]",
             Section::Route => "[route PATTERN]",
             Section::Clients => "[clients RANGE]",
@@ -49,6 +54,9 @@ impl Section {
     fn about(self) -> &'static str {
         match self {
             Section::Global => "Above the first section:",
+            Section::Listen => {
+                "Where mail comes in, too, with TLS or other rules than the key listen has."
+            }
             Section::Relay => "A next hop, for routes; the one named default is the key relay.",
             Section::Route => {
                 "Where recipients go, the first match: * (all), @ (local users), example.net, \
@@ -147,10 +155,10 @@ pub(super) const KEYS: &[Key] = &[
         section: Section::Global,
         name: "listen",
         kind: Kind::Other("addresses, interfaces, Unix socket paths; or off"),
-        default: "(127.0.0.1; without a file 127.0.0.1:2525)",
+        default: "(127.0.0.1; without a file 127.0.0.1:2525; nothing beside a [listen NAME])",
         help: "Where mail comes in by SMTP: a list such as 192.168.1.1, br-lan:2525. The port is \
                25 if none is named. Programs on this machine that call sendmail need no listener.",
-        set: |draft, given| given.listen().map(|listen| draft.config.listen = listen),
+        set: Draft::set_listen,
     },
     Key {
         section: Section::Global,
@@ -314,6 +322,42 @@ pub(super) const KEYS: &[Key] = &[
         default: "info",
         help: "What is logged on standard error; info is one line for each step of a message.",
         set: |draft, given| given.log().map(|log| draft.config.log = log),
+    },
+    Key {
+        section: Section::Listen,
+        name: "address",
+        kind: Kind::Other("addresses, interfaces, Unix socket paths"),
+        default: "",
+        help: "Where: a list as for listen. The port is 465 with tls = implicit, else 25, if none \
+               is named. Must be there.",
+        set: Draft::set_listen_address,
+    },
+    Key {
+        section: Section::Listen,
+        name: "tls",
+        kind: Kind::Words(&["off", "starttls", "implicit"]),
+        default: "off",
+        help: "starttls: when the client asks for it; implicit: from the first byte on, as on \
+               port 465. TLS 1.2 and 1.3.",
+        set: Draft::set_listen_tls,
+    },
+    Key {
+        section: Section::Listen,
+        name: "cert",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "",
+        help: "The file of the certificate and of those between it and its root, PEM. A new one is \
+               taken into use by itself.",
+        set: Draft::set_listen_cert,
+    },
+    Key {
+        section: Section::Listen,
+        name: "key",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "",
+        help: "The file of its private key, PEM without a passphrase, which nobody but root and \
+               mote may read.",
+        set: Draft::set_listen_key,
     },
     Key {
         section: Section::Relay,

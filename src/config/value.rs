@@ -12,7 +12,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 /// The port of SMTP between servers.
-const SMTP_PORT: u16 = 25;
+pub(super) const SMTP_PORT: u16 = 25;
+/// The port of submission behind TLS from the first byte on (RFC 8314 §7.3).
+pub(super) const SUBMISSIONS_PORT: u16 = 465;
 /// The longest name of an interface: IFNAMSIZ without its zero.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// The longest path of a Unix socket: sun_path without its zero.
@@ -129,21 +131,22 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 /// A place to listen: `127.0.0.1`, `0.0.0.0:2525`, `[::1]:25`, `br-lan`, `br-lan:2525`, `/path`.
-pub(super) fn listen(text: &str) -> Result<Listen, String> {
+/// One without a port has `usual`.
+pub(super) fn listen(text: &str, usual: u16) -> Result<Listen, String> {
     if text.starts_with('/') {
         return path(text, SOCKET_PATH_BYTES_MAX).map(Listen::Unix);
     }
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Listen::Address(SocketAddr::new(address, SMTP_PORT)));
+        return Ok(Listen::Address(SocketAddr::new(address, usual)));
     }
     if let Some(address) = literal(text) {
-        return Ok(Listen::Address(SocketAddr::new(address.into(), SMTP_PORT)));
+        return Ok(Listen::Address(SocketAddr::new(address.into(), usual)));
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, digits)) => (name, port(digits)?),
-        None => (text, SMTP_PORT),
+        None => (text, usual),
     };
-    if name.is_empty() || name == "*" || (port == SMTP_PORT && number(text).is_ok()) {
+    if name.is_empty() || name == "*" || number(text).is_ok() {
         let port = number(text).unwrap_or(u64::from(port));
         return Err(format!("'{text}' has no address; write 0.0.0.0:{port} to listen everywhere"));
     }
@@ -398,14 +401,15 @@ mod tests {
             ("eth0.7:2525", "eth0.7:2525"),
             ("/run/smtp", "/run/smtp"),
         ] {
-            let found = listen(text).unwrap();
+            let found = listen(text, 25).unwrap();
             assert_eq!(write_listen(&found), written);
-            assert_eq!(listen(written), Ok(found));
+            assert_eq!(listen(written, 465), Ok(found));
         }
+        assert_eq!(listen("::1", 465), listen("[::1]:465", 25));
         for bad in
             ["25", ":25", "*:25", "localhost", "1.2.3", "1.2.3.4:0", "mail.example.net", "[::1"]
         {
-            assert!(listen(bad).is_err(), "{bad}");
+            assert!(listen(bad, 25).is_err(), "{bad}");
         }
     }
 

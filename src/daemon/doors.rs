@@ -12,7 +12,7 @@ use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::intake::peer::Peer;
-use crate::intake::session::{Session, Stand};
+use crate::intake::session::Session;
 use crate::limits::{LOCAL_SLOTS, SPARE_SLOTS};
 use crate::queue::Queue;
 use crate::smtp::reply::Reply;
@@ -155,7 +155,7 @@ fn slowest(
         same.count() > strangers_max / 2
     };
     let candidates = sessions.iter().filter(|(index, session)| {
-        let may_go = session.stand() == Stand::Open && is_stranger(session);
+        let may_go = session.is_open() && is_stranger(session);
         may_go && *index != spare
     });
     let (index, session) = candidates.min_by_key(|(_, session)| session.last_useful())?;
@@ -203,7 +203,7 @@ mod tests {
             let (handle, session) = sessions.take(|_| true).unwrap();
             let address: SocketAddr = address.parse().unwrap();
             let admission = Admission::new(config, config.client(address.ip()));
-            session.open(Peer::Tcp(address), admission, 0, *now);
+            session.open(Peer::Tcp(address), 0, admission, 0, *now);
             doors.enter(handle, sessions, queue, config, *now);
             (handle.index, self.told(handle.index))
         }

@@ -6,9 +6,10 @@
 
 use super::control::Admin;
 use super::turn::{Daemon, Readiness};
-use super::world::{Token, Transfer, World};
+use super::world::{NetError, Side, Token, Transfer, World};
+use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
-use crate::config::Config;
+use crate::config::{Config, ListenerTls};
 use crate::intake::Lookout;
 use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
@@ -52,6 +53,7 @@ impl Daemon {
                 }
                 has_moved = true;
                 budget = budget.saturating_sub(read(session, token, known, world, now));
+                advance_tls(session, token, known, config, world, now);
             }
             let lookout = Routes { config, forwarder };
             let mut context =
@@ -63,6 +65,10 @@ impl Daemon {
             // One write a batch of replies: not while more commands of it are at hand.
             if has_output && known.writable && (is_full || !more_to_read) {
                 has_moved |= write(session, token, known, world, now);
+            }
+            if let Some(proof) = session.begins_tls() {
+                begin_tls(session, token, proof, config, world);
+                has_moved = true;
             }
             if !has_moved {
                 break;
@@ -281,12 +287,47 @@ fn read<W: World>(
             return count;
         }
         Transfer::NotReady => known.readable = false,
+        Transfer::Failed(NetError::NotTls) => session.missed_tls(),
         Transfer::Closed | Transfer::Failed(_) => {
             session.deserted();
             known.readable = false;
         }
     }
     0
+}
+
+fn begin_tls<W: World>(
+    session: &mut Session,
+    token: Token,
+    proof: Emptiness,
+    config: &Config,
+    world: &mut W,
+) {
+    let listener = session.listener();
+    let is_implicit = matches!(config.listener(listener).tls, ListenerTls::Implicit(_));
+    match world.secure(token, Side::Server { listener, is_implicit }, proof) {
+        Ok(()) => session.securing(),
+        Err(_) => session.deserted(),
+    }
+}
+
+/// After a read inside the handshake: is it over?
+fn advance_tls<W: World>(
+    session: &mut Session,
+    token: Token,
+    known: &mut Readiness,
+    config: &Config,
+    world: &mut W,
+    now: Now,
+) {
+    if !session.is_securing() {
+        return;
+    }
+    if let Some(secured) = world.secured(token) {
+        session.secured(secured, config, now.instant);
+        // What came behind the handshake has been read off the socket, and is no event.
+        (known.readable, known.writable) = (true, true);
+    }
 }
 
 /// Writes once; true if anything could be written.

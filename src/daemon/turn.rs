@@ -42,8 +42,8 @@ const ACCEPT_MAX: u32 = 64;
 /// What a listener leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Door {
-    /// SMTP over TCP.
-    Smtp,
+    /// SMTP over TCP, by the config's listener of that number.
+    Smtp(u8),
     /// SMTP for local programs.
     Submit,
     /// The administrator.
@@ -141,7 +141,7 @@ impl Daemon {
         config.senders = self.config.senders;
         config.spool.clone_from(&self.config.spool);
         config.run.clone_from(&self.config.run);
-        config.listen.clone_from(&self.config.listen);
+        config.keep_listeners(&self.config);
         self.config = config;
         for index in 0..self.sessions.capacity() {
             if let Some((_, session)) = self.sessions.at(index) {
@@ -258,8 +258,8 @@ impl Daemon {
                 left -= 1;
                 let token = match door {
                     Door::Control => self.free_control(),
-                    Door::Smtp if !self.doors.is_open() => None,
-                    Door::Smtp | Door::Submit => self.free_session(door),
+                    Door::Smtp(_) if !self.doors.is_open() => None,
+                    Door::Smtp(_) | Door::Submit => self.free_session(door),
                 };
                 let Some(token) = token else { break };
                 if !self.accept_one(world, number as u8, door, token, now) {
@@ -272,7 +272,8 @@ impl Daemon {
                 }
             }
         }
-        if self.listeners.iter().all(|(door, ready)| *door != Door::Smtp || !ready) {
+        let is_crowded = |(door, ready): &(Door, bool)| matches!(door, Door::Smtp(_)) && *ready;
+        if !self.listeners.iter().any(is_crowded) {
             self.doors.calm();
         }
     }
@@ -335,7 +336,8 @@ impl Daemon {
         let Some((handle, session)) = self.sessions.take(|index| index == token.0) else {
             return true;
         };
-        session.open(peer, admission, owner(handle), now.instant);
+        let listener = if let Door::Smtp(listener) = door { listener } else { 0 };
+        session.open(peer, listener, admission, owner(handle), now.instant);
         if is_beyond_its_number(handle.index, &self.sessions) {
             // Who has just hung up and comes again shall not be counted twice.
             for index in 0..self.sessions.capacity() {

@@ -8,9 +8,10 @@
 //! table of sockets is as fixed as the table of slots. Readiness is a hint: a call on a socket that
 //! is not ready says [`Transfer::NotReady`], never blocks.
 
+use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::intake::drop_directory::DropDirectory;
-pub use crate::intake::peer::Peer;
+pub use crate::intake::peer::{Peer, Secured};
 use crate::queue::disk::Disk;
 use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
@@ -79,6 +80,18 @@ pub enum Transfer {
     Failed(NetError),
 }
 
+/// Which side of TLS this machine is on, and with what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The server's, with the certificate of a listener.
+    Server {
+        /// The listener's number.
+        listener: u8,
+        /// TLS begins with the first byte; else behind STARTTLS.
+        is_implicit: bool,
+    },
+}
+
 /// Sockets.
 pub trait Net {
     /// Takes one waiting connection of `listener` into the socket table as `token`, which is free.
@@ -88,8 +101,15 @@ pub trait Net {
     fn connect(&mut self, token: Token, to: SocketAddr) -> Result<(), NetError>;
     /// Reads what is there into `into`, which is not empty.
     fn receive(&mut self, token: Token, into: &mut [u8]) -> Transfer;
-    /// Writes a prefix of `from`, which is not empty.
+    /// Writes a prefix of `from`, which is not empty. What was not taken is to be offered again, at
+    /// the front of the next call: of TLS a part may be on its way.
     fn send(&mut self, token: Token, from: &[u8]) -> Transfer;
+    /// Begins TLS on `token`; `_proof` is that nothing which came before is still to be read. From
+    /// now on `receive` and `send` move what is inside it, and nothing before the handshake is
+    /// over: reading brings it forward, and then [`Net::secured`] tells.
+    fn secure(&mut self, token: Token, side: Side, _proof: Emptiness) -> Result<(), NetError>;
+    /// What was agreed on, once the handshake of `token` is over.
+    fn secured(&mut self, token: Token) -> Option<Secured>;
     /// Closes `token`; nothing happens if it is free.
     fn close(&mut self, token: Token);
     /// Closes all listeners for ever: who connects now is refused at once and goes elsewhere, or

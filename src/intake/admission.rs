@@ -15,6 +15,8 @@ use crate::smtp::reply::Reply;
 pub struct Admission {
     /// May send to anyone.
     pub relay: bool,
+    /// STARTTLS is offered, where its listener has it.
+    pub starttls: bool,
     /// Connections of its address at one time.
     pub connections_max: u16,
     /// Messages of its address an hour.
@@ -29,6 +31,7 @@ impl Admission {
     /// Of a slot that is free.
     pub const NOBODY: Admission = Admission {
         relay: false,
+        starttls: false,
         connections_max: u16::MAX,
         rate: None,
         size_max: 0,
@@ -41,6 +44,7 @@ impl Admission {
         let recipients = policy.recipients.unwrap_or(config.recipients);
         Admission {
             relay: policy.relay,
+            starttls: policy.starttls,
             connections_max: policy.connections.unwrap_or(u16::MAX),
             rate: policy.rate,
             size_max: size.min(config.message_size),

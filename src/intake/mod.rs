@@ -1,6 +1,7 @@
 //! From a peer's bytes to a message in the queue.
 //!
-//! - `session` one conversation: server machine, draft, buffers
+//! - `session` one conversation: server machine, draft, buffers; `terms` what it is held to and
+//!   offered, `security` its way into TLS
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `import` mail that `sendmail` left in the drop directory
 //! - `peer` who connected
@@ -15,7 +16,9 @@ pub mod drop_directory;
 pub mod import;
 pub mod peer;
 pub mod rates;
+mod security;
 pub mod session;
+mod terms;
 pub mod visitors;
 
 use crate::mail::address::Address;

@@ -34,6 +34,15 @@ impl Source {
     }
 }
 
+/// What a peer and this machine have agreed on for TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Secured {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The cipher suite, as the RFCs call it.
+    pub cipher: &'static str,
+}
+
 impl Peer {
     /// Where it counts; none for the users of this machine.
     pub fn source(&self) -> Option<Source> {

@@ -16,7 +16,7 @@
 
 use super::Lookout;
 use super::admission::{Admission, queue_reply};
-use super::peer::{Peer, Source};
+use super::peer::{Peer, Secured, Source};
 use super::visitors::Visitors;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
@@ -30,9 +30,8 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
-use crate::smtp::offer::Offers;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Event, Server, Terms};
+use crate::smtp::server::{Event, Server};
 use core::fmt::Write as _;
 
 /// What a session needs of its surroundings for the length of a call.
@@ -56,6 +55,8 @@ pub struct Context<'a, D> {
 pub enum Stand {
     /// Goes on with more input, or when output has been written.
     Open,
+    /// TLS is to begin, or begins.
+    AwaitTls,
     /// Its message is on the batch: the verdict of the next commit is for it.
     AwaitCommit,
     /// To be closed as soon as its output is written.
@@ -64,33 +65,38 @@ pub enum Stand {
 
 /// See the module's head.
 pub struct Session {
-    server: Server,
-    input: Buffer,
-    replies: Buffer,
-    work: Work,
-    stand: Stand,
+    pub(super) server: Server,
+    pub(super) input: Buffer,
+    pub(super) replies: Buffer,
+    pub(super) work: Work,
+    pub(super) stand: Stand,
+    /// The handshake has begun.
+    pub(super) is_securing: bool,
     /// The peer has gone, or has no more to say.
     is_deserted: bool,
     /// Since when output has waited for a peer that does not read.
     stalled_since: Option<Instant>,
     /// The last time that the peer did something worth a slot (decisions 15).
-    last_useful: Instant,
+    pub(super) last_useful: Instant,
 }
 
 /// What the machine's questions are answered from, apart from the machine and its buffers.
-struct Work {
-    peer: Peer,
-    admission: Admission,
+pub(super) struct Work {
+    pub(super) peer: Peer,
+    /// The number of the listener that it came in by.
+    pub(super) listener: u8,
+    pub(super) secured: Option<Secured>,
+    pub(super) admission: Admission,
     owner: u32,
-    hello: Text<64>,
-    is_extended: bool,
+    pub(super) hello: Text<64>,
+    pub(super) is_extended: bool,
     block: Box<Block>,
-    transaction: Option<Transaction>,
+    pub(super) transaction: Option<Transaction>,
     sender: Text<254>,
 }
 
 /// From MAIL to the verdict on the message. RSET frees exactly this.
-struct Transaction {
+pub(super) struct Transaction {
     /// None once the message is sure to be refused.
     draft: Option<Draft>,
     refusal: Option<Reply>,
@@ -111,6 +117,8 @@ impl Session {
             replies: Buffer::new(REPLIES_BYTES),
             work: Work {
                 peer: Peer::Unix { uid: 0 },
+                listener: 0,
+                secured: None,
                 admission: Admission::NOBODY,
                 owner: 0,
                 hello: Text::new(),
@@ -120,32 +128,37 @@ impl Session {
                 sender: Text::new(),
             },
             stand: Stand::Open,
+            is_securing: false,
             is_deserted: false,
             stalled_since: None,
             last_useful: Instant::default(),
         }
     }
 
-    /// A new tenant, who is not greeted yet. `owner` is what the batch shall know the session by.
-    pub fn open(&mut self, peer: Peer, admission: Admission, owner: u32, now: Instant) {
+    /// A new tenant, who is not greeted yet, and came in by the config's listener of that number.
+    /// `owner` is what the batch shall know the session by.
+    pub fn open(
+        &mut self,
+        peer: Peer,
+        listener: u8,
+        admission: Admission,
+        owner: u32,
+        now: Instant,
+    ) {
         debug_assert!(self.work.transaction.is_none(), "the last tenant's draft was not freed");
         self.server = Server::new(peer.is_local());
         self.input.clear();
         self.replies.clear();
         self.work.peer = peer;
+        self.work.listener = listener;
+        self.work.secured = None;
         self.work.admission = admission;
         self.work.owner = owner;
         self.work.hello.clear();
         self.stand = Stand::Open;
+        self.is_securing = false;
         self.is_deserted = false;
         self.stalled_since = None;
-        self.last_useful = now;
-    }
-
-    /// Says 220.
-    pub fn greet(&mut self, config: &Config, now: Instant) {
-        let terms = self.work.terms(config);
-        self.server.greet(&terms, &mut self.replies, now);
         self.last_useful = now;
     }
 
@@ -174,7 +187,12 @@ impl Session {
 
     /// True when leaving now would interrupt no mail.
     pub fn is_between_mails(&self) -> bool {
-        self.stand == Stand::Open && self.work.transaction.is_none()
+        self.is_open() && self.work.transaction.is_none()
+    }
+
+    /// True when it neither waits for a verdict nor is over.
+    pub fn is_open(&self) -> bool {
+        matches!(self.stand, Stand::Open | Stand::AwaitTls)
     }
 
     /// Where it stands.
@@ -194,7 +212,13 @@ impl Session {
 
     /// True while reading makes sense: there is room, and somebody will look at it.
     pub fn wants_read(&self) -> bool {
-        self.stand != Stand::Closing && !self.is_deserted && self.input.space() > 0
+        // What comes before the handshake begins is part of it, and not for these buffers.
+        let is_due = match self.stand {
+            Stand::AwaitTls => self.is_securing,
+            Stand::Open | Stand::AwaitCommit => true,
+            Stand::Closing => false,
+        };
+        is_due && !self.is_deserted && self.input.space() > 0
     }
 
     /// `count` bytes have been read into [`Session::input_mut`].
@@ -234,7 +258,7 @@ impl Session {
             Stand::AwaitCommit => false,
             Stand::Closing => self.replies.is_empty() || self.is_deserted,
             // What was read before the peer left has been looked at by now.
-            Stand::Open => self.is_deserted,
+            Stand::Open | Stand::AwaitTls => self.is_deserted,
         }
     }
 
@@ -269,7 +293,7 @@ impl Session {
         let now = context.now.instant;
         let Session { server, input, replies, work, stand, last_useful, .. } = self;
         let terms = work.terms(context.config);
-        while *stand == Stand::Open {
+        while matches!(stand, Stand::Open | Stand::AwaitTls) {
             let (consumed, event) = server.step(input.readable(), replies, &terms, now);
             match event {
                 Event::Wait => {
@@ -297,6 +321,12 @@ impl Session {
                     Err(reply) => server.refused(reply, replies, now),
                 },
                 Event::Reset => work.give_up(context.queue),
+                Event::StartTls => *stand = Stand::AwaitTls,
+                Event::EarlyTls => log::info!(
+                    "client={}: it began with TLS, which is not spoken first here; it needs \
+                     STARTTLS, or a listener with tls = implicit",
+                    work.peer
+                ),
                 Event::Close => {
                     work.give_up(context.queue);
                     *stand = Stand::Closing;
@@ -317,8 +347,13 @@ impl Session {
                 let id = Base62(receipt.ticket().seq);
                 self.server.accepted(id, &mut self.replies, now);
                 let (size, count) = transaction.measure;
+                let (before, version) = match self.work.secured {
+                    Some(secured) => (", tls=", secured.version),
+                    None => ("", ""),
+                };
                 log::info!(
-                    "{id}: from=<{}>, client={}, size={size}, nrcpt={count}, msgid={}",
+                    "{id}: from=<{}>, client={}{before}{version}, size={size}, nrcpt={count}, \
+                     msgid={}",
                     self.work.sender.as_str(),
                     self.work.peer,
                     transaction.scan.message_id()
@@ -354,17 +389,6 @@ impl Default for Session {
 const USEFUL_BYTES: usize = 64;
 
 impl Work {
-    fn terms<'a>(&self, config: &'a Config) -> Terms<'a> {
-        Terms {
-            hostname: &config.hostname,
-            size_max: self.admission.size_max,
-            recipients_max: self.admission.recipients_max,
-            command_timeout: config.command_timeout,
-            data_timeout: config.data_timeout,
-            offers: Offers { limits: true, chunking: true, ..Offers::BASIC },
-        }
-    }
-
     fn hello(&mut self, name: &[u8], extended: bool) {
         self.hello.clear();
         let name = core::str::from_utf8(name).unwrap_or("?");
@@ -429,9 +453,9 @@ impl Work {
         draft: &mut Draft,
         context: &mut Context<'_, D>,
     ) -> Result<(), QueueError> {
+        let protocol = self.protocol();
         let Work { block, sender, peer, hello, .. } = self;
         let mut client = Text::<128>::new();
-        let protocol = if self.is_extended { "ESMTP" } else { "SMTP" };
         // A Text cuts what is too long, it never fails.
         let _ = match peer {
             Peer::Tcp(address) => write!(client, "{protocol} {} {}", address.ip(), hello.as_str()),

@@ -5,7 +5,8 @@
 //! stands only where a system call has no safe wrapper in std, on the smallest item, with its
 //! reason.
 //!
-//! Start with `world`; then `reactor` (the only file that names mio) and `disk`.
+//! Start with `world`; then `reactor` (the only file that names mio), `tls` (the only folder that
+//! names rustls) and `disk`.
 
 pub mod clock;
 #[cfg(feature = "tls")]
@@ -14,6 +15,7 @@ pub mod disk;
 pub mod drops;
 mod folder;
 pub mod image_reader;
+mod listening;
 pub mod local;
 mod lock;
 pub mod log;
@@ -24,5 +26,10 @@ mod reactor;
 mod resolver;
 mod signals;
 mod socket;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+pub mod tls;
 mod watch;
 pub mod world;

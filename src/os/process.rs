@@ -69,6 +69,13 @@ pub fn user_id() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The group on whose behalf this process acts (effective id).
+#[allow(unsafe_code)]
+pub fn group_id() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::getegid() }
+}
+
 /// The user who started this process (real id).
 #[allow(unsafe_code)]
 pub fn real_user_id() -> u32 {

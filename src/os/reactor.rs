@@ -2,24 +2,26 @@
 //! wake the loop.
 //!
 //! A connection lives in the row of its token, is registered once for reading and writing, edge
-//! triggered, and is closed by being dropped. [`Stream`] is the seam where another kind of
-//! connection (TLS) joins: whoever holds a token moves plain bytes.
+//! triggered, and is closed by being dropped. Whoever holds a token moves plain bytes, whether
+//! there is TLS around them or not ([`Stream`]). What only the TLS layer knows becomes an event
+//! here, as if a socket had told it.
 //!
 //! Limits: as many connections as tokens, [`LISTENERS_MAX`] listeners, [`EVENTS_MAX`] events from
 //! one poll; what a caller has no room for is given next time, nothing is lost. Nothing here
-//! allocates after it has been made. Descriptors that run out are an answer
+//! allocates after it has been made, but for TLS. Descriptors that run out are an answer
 //! ([`Accepted::Exhausted`]); the connection then stays in the backlog.
 
-use crate::daemon::world::{Accepted, Event, NetError, Peer, Token, Transfer};
+use crate::daemon::world::{Accepted, Event, NetError, Peer, Secured, Side, Token, Transfer};
 use crate::limits::LISTENERS_MAX;
 use crate::os::socket;
+use crate::os::tls::{Connection, Files, Tls};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, net};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Events taken from the kernel at one time.
 pub(crate) const EVENTS_MAX: usize = 128;
@@ -58,9 +60,10 @@ impl Bell {
     }
 }
 
-/// One connection. TLS will be the second variant.
+/// One connection.
 enum Stream {
     Plain(Socket),
+    Tls(Socket, Box<Connection>),
 }
 
 enum Socket {
@@ -81,6 +84,8 @@ pub(crate) struct Reactor {
     given: usize,
     listeners: Vec<Listener>,
     streams: Box<[Option<Stream>]>,
+    /// None: no listener has a certificate.
+    tls: Option<Tls>,
 }
 
 impl Reactor {
@@ -92,7 +97,20 @@ impl Reactor {
             given: 0,
             listeners: Vec::with_capacity(LISTENERS_MAX),
             streams: core::iter::repeat_with(|| None).take(usize::from(tokens)).collect(),
+            tls: None,
         })
+    }
+
+    /// From now on connections may be secured.
+    pub(crate) fn add_tls(&mut self, tls: Tls) {
+        self.tls = Some(tls);
+    }
+
+    /// The config was read again, and names these certificates.
+    pub(crate) fn reload_tls(&mut self, files: &[Option<Files>]) {
+        if let Some(tls) = &mut self.tls {
+            tls.reload(files);
+        }
     }
 
     /// Something that other threads wake this reactor with.
@@ -139,7 +157,14 @@ impl Reactor {
 
     /// True when all that the last poll found was given out.
     pub(crate) fn is_drained(&self) -> bool {
-        self.given >= self.events.iter().count()
+        let is_tls_drained = self.tls.as_ref().is_none_or(|tls| !tls.has_events());
+        is_tls_drained && self.given >= self.events.iter().count()
+    }
+
+    /// How long a poll may sleep.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let deadline = self.tls.as_ref()?.deadline()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Waits for readiness, at most `timeout`. A signal that interrupts it is nothing found.
@@ -153,12 +178,27 @@ impl Reactor {
     }
 
     /// Hands at most `room` of what the last poll found to `each`.
-    pub(crate) fn give(&mut self, room: usize, mut each: impl FnMut(Ready)) {
-        for event in self.events.iter().skip(self.given).take(room) {
-            self.given += 1;
-            if let Some(ready) = translate(event) {
-                each(ready);
+    pub(crate) fn give(&mut self, mut room: usize, mut each: impl FnMut(Ready)) {
+        let Reactor { events, given, streams, tls, .. } = self;
+        if let Some(tls) = tls {
+            begin_turn(tls, streams);
+            while let Some((token, closed)) = (room > 0).then(|| tls.next_event()).flatten() {
+                room -= 1;
+                each(Ready::Event(Event::Socket {
+                    token,
+                    readable: true,
+                    writable: closed,
+                    closed,
+                }));
             }
+        }
+        for event in events.iter().skip(*given).take(room) {
+            *given += 1;
+            let Some(ready) = translate(event) else { continue };
+            if let Ready::Event(Event::Socket { token, writable: true, .. }) = ready {
+                flush(streams, token);
+            }
+            each(ready);
         }
     }
 
@@ -203,39 +243,88 @@ impl Reactor {
     /// Reads what is there.
     pub(crate) fn receive(&mut self, token: Token, into: &mut [u8]) -> Transfer {
         debug_assert!(!into.is_empty());
-        let Some(stream) = self.stream(token) else {
+        let Reactor { streams, tls, .. } = self;
+        let Some(row) = streams.get_mut(usize::from(token.0)) else {
             return Transfer::Failed(NetError::Other);
         };
-        match retried(|| stream.receive(into)) {
-            Ok(0) => Transfer::Closed,
-            result => transfer(result),
+        let transfer = match (row.as_mut(), tls) {
+            (Some(Stream::Plain(socket)), _) => match retried(|| socket.read(into)) {
+                Ok(0) => Transfer::Closed,
+                result => transfer(result),
+            },
+            (Some(Stream::Tls(socket, connection)), Some(tls)) => {
+                connection.receive(socket, into, tls)
+            }
+            _ => Transfer::Failed(NetError::Other),
+        };
+        if transfer == Transfer::Failed(NetError::NotTls) {
+            *row = match row.take() {
+                Some(Stream::Tls(socket, connection)) if connection.is_plain() => {
+                    Some(Stream::Plain(socket))
+                }
+                other => other,
+            };
         }
+        transfer
     }
 
     /// Writes a prefix.
     pub(crate) fn send(&mut self, token: Token, from: &[u8]) -> Transfer {
         debug_assert!(!from.is_empty());
-        let Some(stream) = self.stream(token) else {
-            return Transfer::Failed(NetError::Other);
+        let Reactor { streams, tls, .. } = self;
+        let stream = streams.get_mut(usize::from(token.0)).and_then(Option::as_mut);
+        match (stream, tls) {
+            (Some(Stream::Plain(socket)), _) => transfer(retried(|| socket.write(from))),
+            (Some(Stream::Tls(socket, connection)), Some(tls)) => {
+                connection.send(socket, from, tls)
+            }
+            _ => Transfer::Failed(NetError::Other),
+        }
+    }
+
+    /// Puts TLS around a TCP connection.
+    pub(crate) fn secure(&mut self, token: Token, side: Side) -> Result<(), NetError> {
+        let Reactor { streams, tls, .. } = self;
+        let row = streams.get_mut(usize::from(token.0)).ok_or(NetError::Other)?;
+        let (Some(Stream::Plain(Socket::Tcp(socket))), Some(tls)) = (row.as_ref(), tls) else {
+            return Err(NetError::Tls);
         };
-        transfer(retried(|| stream.send(from)))
+        let address = socket.peer_addr().map_err(|error| net_error(&error))?.ip();
+        let Side::Server { listener, is_implicit } = side;
+        let connection = tls.serve(listener, is_implicit, token, address.to_canonical())?;
+        if let Some(Stream::Plain(socket)) = row.take() {
+            *row = Some(Stream::Tls(socket, Box::new(connection)));
+        }
+        Ok(())
+    }
+
+    /// What was agreed on, once the handshake is over.
+    pub(crate) fn secured(&self, token: Token) -> Option<Secured> {
+        match self.streams.get(usize::from(token.0))? {
+            Some(Stream::Tls(_, connection)) => connection.secured(),
+            _ => None,
+        }
     }
 
     /// Closes.
     pub(crate) fn close(&mut self, token: Token) {
-        if let Some(mut stream) = self.streams.get_mut(usize::from(token.0)).and_then(Option::take)
-        {
-            stream.discard_late();
-        }
+        let Reactor { streams, tls, .. } = self;
+        let Some(stream) = streams.get_mut(usize::from(token.0)).and_then(Option::take) else {
+            return;
+        };
+        let mut socket = match (stream, tls) {
+            (Stream::Tls(mut socket, mut connection), Some(tls)) => {
+                connection.close(&mut socket, tls);
+                socket
+            }
+            (Stream::Plain(socket) | Stream::Tls(socket, _), _) => socket,
+        };
+        socket.discard_late();
     }
 
     /// Closes all listeners, with the connections that wait in their backlogs.
     pub(crate) fn stop_listening(&mut self) {
         self.listeners.clear();
-    }
-
-    fn stream(&mut self, token: Token) -> Option<&mut Stream> {
-        self.streams.get_mut(usize::from(token.0)).and_then(Option::as_mut)
     }
 
     fn is_free(&self, token: Token) -> bool {
@@ -255,31 +344,60 @@ impl Reactor {
     }
 }
 
-impl Stream {
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Plain(Socket::Tcp(socket)) => socket.read(into),
-            Stream::Plain(Socket::Unix(socket)) => socket.read(into),
+            Socket::Tcp(socket) => socket.read(into),
+            Socket::Unix(socket) => socket.read(into),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.write(from),
+            Socket::Unix(socket) => socket.write(from),
         }
     }
 
-    fn send(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(Socket::Tcp(socket)) => socket.write(from),
-            Stream::Plain(Socket::Unix(socket)) => socket.write(from),
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
+}
 
+impl Socket {
     /// Takes what the peer has sent meanwhile off the socket. To close a TCP connection over unread
     /// bytes resets it, and a reset may overtake the last reply (RFC 1122 §4.2.2.13).
     fn discard_late(&mut self) {
         let mut late = [0; 4096];
         for _ in 0..LATE_BYTES_MAX / late.len() {
-            match self.receive(&mut late) {
+            match self.read(&mut late) {
                 Ok(count) if count == late.len() => (),
                 _ => return,
             }
         }
+    }
+}
+
+/// The rules of TLS's buffers, which no socket tells of.
+fn begin_turn(tls: &mut Tls, streams: &mut [Option<Stream>]) {
+    tls.begin_turn(Instant::now());
+    // Each round frees a buffer.
+    for _ in 0..streams.len() {
+        let Some(token) = tls.overdue() else { break };
+        if let Some(Some(Stream::Tls(socket, connection))) = streams.get_mut(usize::from(token.0)) {
+            tls.end(connection, socket);
+        }
+    }
+    tls.serve_waiting();
+}
+
+/// What TLS could not write before; whoever holds the token may have nothing to send.
+fn flush(streams: &mut [Option<Stream>], token: Token) {
+    if let Some(Some(Stream::Tls(socket, connection))) = streams.get_mut(usize::from(token.0)) {
+        // If it is broken, the next read or write tells.
+        let _ = connection.flush(socket);
     }
 }
 
@@ -453,7 +571,7 @@ mod tests {
         accept(&mut reactor, B);
         assert!(matches!(reactor.accept(0, Token(2)), Accepted::Nothing));
         assert!(matches!(reactor.accept(9, Token(2)), Accepted::Nothing));
-        match reactor.stream(A) {
+        match &reactor.streams[0] {
             Some(Stream::Plain(Socket::Tcp(stream))) => assert!(stream.nodelay().unwrap()),
             _ => panic!("no stream"),
         }

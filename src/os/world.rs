@@ -8,15 +8,17 @@
 //! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for
 //! comes with the next wait, which then does not block.
 
+use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::daemon::world::{
-    Accepted, Clock, Event, Net, NetError, Random, Resolver, Token, Transfer,
+    Accepted, Clock, Event, Net, NetError, Random, Resolver, Secured, Side, Token, Transfer,
 };
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
 use crate::limits::LISTENERS_MAX;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
 use crate::os::drops::{self, Drops};
+use crate::os::listening::listen;
 use crate::os::log;
 use crate::os::mailbox::Maildirs;
 use crate::os::process;
@@ -24,7 +26,7 @@ use crate::os::random::SystemRandom;
 use crate::os::reactor::{EVENTS_MAX, Reactor, Ready};
 use crate::os::resolver::NameResolver;
 use crate::os::signals::{Signal, Signals};
-use crate::os::socket;
+use crate::os::tls;
 use crate::os::watch::Watch;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
@@ -32,7 +34,7 @@ use crate::relay::mailbox::{Mailbox, MailboxError};
 use core::fmt;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -48,27 +50,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How soon stderr is asked again while lines wait for it.
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where mail comes in, as configured.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Listen {
-    /// An address; `[::]` serves IPv4 as well, unless `0.0.0.0` has the same port.
-    Address(SocketAddr),
-    /// All addresses, for what arrives through one interface.
-    Interface {
-        /// The interface's name.
-        name: String,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix(String),
-}
+pub use crate::os::listening::{Listen, ListenerKind};
 
 /// What the world has to know. All of it is settled for the life of the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// In this order they are numbered; `submit` and `control` follow.
     pub listen: Vec<Listen>,
+    /// The certificates of those listeners of the config that speak TLS, by the numbers they have
+    /// there.
+    pub certificates: Vec<Option<tls::Files>>,
     /// Where the sockets `submit` and `control` are made.
     pub run_directory: PathBuf,
     /// Where the image and the drop directory are.
@@ -112,17 +103,6 @@ pub fn control_path(run_directory: &Path) -> PathBuf {
     run_directory.join("control")
 }
 
-/// What speaks to a listener's connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ListenerKind {
-    /// SMTP over TCP, with the address that it was bound to.
-    Smtp(SocketAddr),
-    /// SMTP of local users, over a Unix socket.
-    Submit,
-    /// The control protocol.
-    Control,
-}
-
 /// Why the world could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -141,6 +121,13 @@ pub enum OpenError {
         path: PathBuf,
         /// The system's reason.
         error: io::Error,
+    },
+    /// A certificate or its key cannot be used.
+    Certificate {
+        /// The listener's name.
+        listener: String,
+        /// Which file, and why not.
+        unusable: tls::Unusable,
     },
     /// The slots that are configured need more descriptors than there may be.
     Descriptors {
@@ -163,6 +150,11 @@ impl OpenError {
     pub fn is_busy(&self) -> bool {
         matches!(self, OpenError::Image(ImageError::Busy { .. }))
     }
+
+    /// True when it is the config that must be changed, or a file that it names.
+    pub fn is_config(&self) -> bool {
+        matches!(self, OpenError::Certificate { .. })
+    }
 }
 
 impl fmt::Display for OpenError {
@@ -174,6 +166,9 @@ impl fmt::Display for OpenError {
             }
             OpenError::Directory { path, error } => {
                 write!(formatter, "{}: cannot use the directory: {error}", path.display())
+            }
+            OpenError::Certificate { listener, unusable } => {
+                write!(formatter, "[listen {listener}]: {unusable}")
             }
             OpenError::Descriptors { needed, limit } => write!(
                 formatter,
@@ -265,6 +260,9 @@ impl World {
         let is_shared = settings.is_system && process::user_id() == 0;
         drops::ensure_directory(&drop_path, is_shared).map_err(drop_error)?;
         let mut reactor = Reactor::new(settings.tokens).map_err(system("make a poll"))?;
+        if let Some(tls) = open_tls(settings)? {
+            reactor.add_tls(tls);
+        }
         let listeners = listen(&mut reactor, settings)?;
         reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
 
@@ -298,6 +296,12 @@ impl World {
     /// The listeners; an index is an [`Event::Listener`]'s number.
     pub fn listeners(&self) -> &[ListenerKind] {
         &self.listeners
+    }
+
+    /// The config was read again, and names these certificates. One that cannot be used is told in
+    /// the log, and the old one stays in use.
+    pub fn reload_certificates(&mut self, certificates: &[Option<tls::Files>]) {
+        self.reactor.reload_tls(certificates);
     }
 
     /// Waits for events, at most `timeout` (none: as long as it takes), and puts them into
@@ -343,7 +347,8 @@ impl World {
         let told = self.told.is_any().then_some(Duration::ZERO);
         let log = log::is_waiting().then_some(LOG_AGAIN);
         let look = self.look.map(|time| time.saturating_duration_since(Instant::now()));
-        [timeout, told, log, look, self.resolver.patience()].into_iter().flatten().min()
+        let reactor = self.reactor.patience();
+        [timeout, told, log, look, reactor, self.resolver.patience()].into_iter().flatten().min()
     }
 
     fn look_by_time(&mut self) {
@@ -393,81 +398,9 @@ fn open_image(
     ImageFile::create(&path, blocks, format).map_err(OpenError::Image)
 }
 
-fn listen(reactor: &mut Reactor, settings: &Settings) -> Result<Vec<ListenerKind>, OpenError> {
-    let mut kinds = Vec::with_capacity(LISTENERS_MAX);
-    for listen in &settings.listen {
-        let made = match listen {
-            Listen::Address(address) => {
-                let only_v6 = has_v4_wildcard(settings, *address);
-                listen_tcp(reactor, *address, None, only_v6)
-            }
-            Listen::Interface { name, port } => listen_interface(reactor, name, *port),
-            Listen::Unix(path) => {
-                let mode = if settings.is_system { 0o666 } else { 0o600 };
-                listen_unix(reactor, Path::new(path), mode).map(|()| ListenerKind::Submit)
-            }
-        };
-        kinds.push(made.map_err(|error| OpenError::Listen { place: place(listen), error })?);
-    }
-    let (submit_mode, control_mode) =
-        if settings.is_system { (0o666, 0o660) } else { (0o600, 0o600) };
-    let local = [
-        (submit_path(&settings.run_directory), submit_mode, ListenerKind::Submit),
-        (control_path(&settings.run_directory), control_mode, ListenerKind::Control),
-    ];
-    for (path, mode, kind) in local {
-        listen_unix(reactor, &path, mode)
-            .map_err(|error| OpenError::Listen { place: path.display().to_string(), error })?;
-        kinds.push(kind);
-    }
-    Ok(kinds)
-}
-
-fn place(listen: &Listen) -> String {
-    match listen {
-        Listen::Address(address) => address.to_string(),
-        Listen::Interface { name, port } => format!("interface {name}, port {port}"),
-        Listen::Unix(path) => path.clone(),
-    }
-}
-
-/// Both wildcards of one port are wanted, so the one must leave IPv4 to the other.
-fn has_v4_wildcard(settings: &Settings, address: SocketAddr) -> bool {
-    let other = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-    settings.listen.contains(&Listen::Address(other))
-}
-
-fn listen_tcp(
-    reactor: &mut Reactor,
-    address: SocketAddr,
-    device: Option<&str>,
-    only_v6: bool,
-) -> io::Result<ListenerKind> {
-    let listener = socket::listen_tcp(address, device, only_v6)?;
-    let address = listener.local_addr()?;
-    reactor.add_tcp(listener)?;
-    Ok(ListenerKind::Smtp(address))
-}
-
-fn listen_interface(reactor: &mut Reactor, name: &str, port: u16) -> io::Result<ListenerKind> {
-    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
-    match listen_tcp(reactor, v6, Some(name), false) {
-        // No IPv6 in this kernel, or switched off.
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)
-            ) =>
-        {
-            let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-            listen_tcp(reactor, v4, Some(name), false)
-        }
-        result => result,
-    }
-}
-
-fn listen_unix(reactor: &mut Reactor, path: &Path, mode: u32) -> io::Result<()> {
-    reactor.add_unix(socket::listen_unix(path, mode)?)
+fn open_tls(settings: &Settings) -> Result<Option<tls::Tls>, OpenError> {
+    tls::Tls::open(&settings.certificates, settings.tokens, Instant::now())
+        .map_err(|(listener, unusable)| OpenError::Certificate { listener, unusable })
 }
 
 impl Disk for World {
@@ -513,6 +446,14 @@ impl Net for World {
 
     fn send(&mut self, token: Token, from: &[u8]) -> Transfer {
         self.reactor.send(token, from)
+    }
+
+    fn secure(&mut self, token: Token, side: Side, _proof: Emptiness) -> Result<(), NetError> {
+        self.reactor.secure(token, side)
+    }
+
+    fn secured(&mut self, token: Token) -> Option<Secured> {
+        self.reactor.secured(token)
     }
 
     fn close(&mut self, token: Token) {
@@ -590,6 +531,7 @@ mod tests {
     fn settings(home: &Path) -> Settings {
         Settings {
             listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())],
+            certificates: Vec::new(),
             run_directory: home.join("run"),
             spool_directory: home.join("deep/spool"),
             spool_size: Some(8 * BLOCK_BYTES as u64),

@@ -49,6 +49,10 @@ pub enum NetError {
     Reset,
     /// Descriptors, memory or ports are used up here.
     Exhausted,
+    /// TLS failed; the log has the reason.
+    Tls,
+    /// The peer does not speak TLS at all. From now on the connection is in the clear.
+    NotTls,
     /// Anything else.
     Other,
 }
@@ -73,6 +77,8 @@ impl NetError {
             NetError::TimedOut => "connecting timed out",
             NetError::Reset => "connection reset",
             NetError::Exhausted => "no descriptors or ports left here",
+            NetError::Tls => "TLS failed",
+            NetError::NotTls => "no TLS is spoken there",
             NetError::Other => "connection failed",
         }
     }

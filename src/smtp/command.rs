@@ -60,6 +60,8 @@ pub enum Command<'a> {
     Expn,
     /// HELP, with anything behind it.
     Help,
+    /// STARTTLS (RFC 3207).
+    StartTls,
 }
 
 /// Why a line is not a command.
@@ -150,6 +152,8 @@ pub fn parse<'a>(line: &'a [u8], offers: &Offers) -> Result<Command<'a>, Command
         behind(Command::Expn, argument)
     } else if is(b"HELP") {
         Ok(Command::Help)
+    } else if is(b"STARTTLS") && offers.starttls {
+        alone(Command::StartTls, argument)
     } else {
         Err(CommandError::Unknown)
     }
@@ -211,7 +215,7 @@ mod tests {
     use crate::smtp::parameter::Body;
 
     fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
-        super::parse(line, &Offers::BASIC)
+        super::parse(line, &Offers { starttls: true, ..Offers::BASIC })
     }
 
     #[test]
@@ -224,6 +228,7 @@ mod tests {
         assert_eq!(parse(b"VRFY postmaster"), Ok(Command::Vrfy));
         assert_eq!(parse(b"EXPN staff"), Ok(Command::Expn));
         assert_eq!(parse(b"HELP"), Ok(Command::Help));
+        assert_eq!(parse(b"StartTLS "), Ok(Command::StartTls));
         assert_eq!(parse(b"EHLO my_printer"), Ok(Command::Ehlo(b"my_printer")));
         assert_eq!(parse(b"helo [IPv6:::1] "), Ok(Command::Helo(b"[IPv6:::1]")));
         assert_eq!(parse(b"HELO My Printer"), Ok(Command::Helo(b"My Printer")));
@@ -236,7 +241,7 @@ mod tests {
             (&b""[..], 500),
             (b" NOOP", 500),
             (b"MAILFROM:<a@b>", 500),
-            (b"STARTTLS", 500),
+            (b"STARTTLS now", 501),
             (b"EHLO", 501),
             (b"EHLO  ", 501),
             (b"EHLO a\x00b", 501),

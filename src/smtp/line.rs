@@ -56,11 +56,16 @@ impl Flaw {
     }
 }
 
-/// True if what a peer says first is HTTP or TLS, which a browser or a scanner was led to send here
+/// True if what a peer says first is HTTP, which a browser or a scanner was led to send here
 /// (threats 3).
-pub(super) fn is_foreign(input: &[u8]) -> bool {
-    let words: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", &[0x16, 0x03]];
+pub(super) fn is_http(input: &[u8]) -> bool {
+    let words: [&[u8]; 5] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS "];
     words.iter().any(|word| input.starts_with(word))
+}
+
+/// True if what a peer says first is TLS.
+pub(super) fn is_tls(input: &[u8]) -> bool {
+    input.starts_with(&[0x16, 0x03])
 }
 
 /// Finds the first line of `input`.

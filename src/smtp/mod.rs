@@ -15,4 +15,5 @@ pub mod parameter;
 pub mod reply;
 pub mod sasl;
 pub mod server;
+mod starttls;
 mod state;

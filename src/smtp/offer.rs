@@ -20,6 +20,8 @@ use core::fmt::{self, Write as _};
 pub struct Offers {
     /// SIZE (RFC 1870) and 8BITMIME (RFC 6152): whoever says EHLO has them.
     pub basic: bool,
+    /// STARTTLS, RFC 3207; left out once TLS is on.
+    pub starttls: bool,
     /// LIMITS, RFC 9422.
     pub limits: bool,
     /// CHUNKING, RFC 3030.
@@ -49,6 +51,7 @@ impl Offers {
     /// After HELO.
     pub const NONE: Offers = Offers {
         basic: false,
+        starttls: false,
         limits: false,
         chunking: false,
         binary: false,
@@ -83,6 +86,9 @@ fn write_lines(
     offers: &Offers,
 ) -> fmt::Result {
     write!(out, "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {size_max}\r\n250-8BITMIME\r\n")?;
+    if offers.starttls {
+        out.write_str("250-STARTTLS\r\n")?;
+    }
     if offers.limits {
         write!(out, "250-LIMITS RCPTMAX={recipients_max}\r\n")?;
     }
@@ -109,6 +115,7 @@ mod tests {
             HoldMax { seconds: u32::MAX, until: UnixTime { seconds: i64::MAX, trusted: true } };
         let offers = Offers {
             basic: true,
+            starttls: true,
             limits: true,
             chunking: true,
             binary: true,

@@ -498,6 +498,7 @@ mod tests {
 
     const ALL: Offers = Offers {
         basic: true,
+        starttls: true,
         limits: true,
         chunking: true,
         binary: true,

@@ -110,6 +110,7 @@ impl Reply {
     pub const RECIPIENT_OK: Reply = reply(250, 1, 5, "Recipient ok");
     pub const START_DATA: Reply = plain(354, "End data with <CR><LF>.<CR><LF>");
     pub const CHUNK_OK: Reply = reply(250, 0, 0, "Chunk received");
+    pub const START_TLS: Reply = reply(220, 0, 0, "Ready to start TLS");
     pub const BYE: Reply = reply(221, 0, 0, "Bye");
     // RFC 5321 §3.5.3: 252 promises nothing.
     pub const CANNOT_VERIFY: Reply = reply(252, 5, 0, "Send some mail, and it will be tried");
@@ -122,6 +123,9 @@ impl Reply {
     pub const TOO_MANY_ERRORS: Reply = reply(421, 7, 0, "Too many errors; closing");
     pub const TOO_MANY_IDLE: Reply = reply(421, 7, 0, "Too many commands without mail; closing");
     pub const NOT_SMTP: Reply = reply(421, 7, 0, "This is SMTP; closing");
+    pub const NO_TLS_YET: Reply = reply(421, 7, 0, "TLS does not come first here; closing");
+    pub const TLS_FIRST: Reply = reply(554, 7, 0, "TLS comes first here: SMTP is inside it");
+    pub const BEHIND_STARTTLS: Reply = reply(554, 5, 1, "Nothing may follow STARTTLS; closing");
     pub const BUSY: Reply = reply(421, 3, 2, "Too many connections; try again later");
     pub const TOO_MANY_CONNECTIONS: Reply = reply(421, 7, 0, "Too many connections from there");
     pub const SHUTTING_DOWN: Reply = reply(421, 3, 2, "Shutting down; try again later");
@@ -144,6 +148,7 @@ impl Reply {
     pub const UNKNOWN_PARAMETER: Reply = reply(555, 5, 4, "Parameter not recognized");
     // RFC 6531 §3.5.
     pub const NEEDS_UTF8: Reply = reply(553, 6, 7, "Such an address needs SMTPUTF8 behind MAIL");
+    pub const TLS_ALREADY: Reply = reply(503, 5, 1, "TLS is on already");
     pub const HELLO_FIRST: Reply = reply(503, 5, 1, "Say EHLO or HELO first");
     pub const MAIL_FIRST: Reply = reply(503, 5, 1, "Say MAIL first");
     pub const NESTED_MAIL: Reply = reply(503, 5, 1, "Sender already given");

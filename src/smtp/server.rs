@@ -6,8 +6,11 @@
 //! still until [`Server::answer`]. After the final dot it parses nothing, however much lies in the
 //! input, until [`Server::accepted`] or [`Server::refused`] (decisions 4, RFC 2920 §3.2).
 //!
-//! Not here: who may send where, the draft, the queue, the socket. Nothing is copied: events lend
-//! slices of the input. Replies never echo the peer (threats 3, 20).
+//! Behind STARTTLS it parses nothing either, until [`Server::secured`]; what comes all the same in
+//! the clear ends the session, and what was said before TLS is forgotten (threats 2).
+//!
+//! Not here: who may send where, the draft, the queue, the socket, TLS itself. Nothing is copied:
+//! events lend slices of the input. Replies never echo the peer (threats 3, 20).
 //!
 //! Invariants ([`Server::check_invariants`]): a transaction exists exactly while the state says so;
 //! DATA and BDAT need an accepted recipient; a command is taken only while `out` has room for
@@ -20,12 +23,12 @@
 //!
 //! When a limit is met the peer gets 421 and [`Event::Close`]; whatever the input, nothing panics.
 //!
-//! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034; RFC 3030.
+//! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034; RFC 3030; RFC 3207.
 
 use super::chunk::Chunk;
 use super::command::{self, Command, CommandError};
 use super::data::{DotReader, Piece};
-use super::line::{Line, find_line, is_foreign, skip_line};
+use super::line::{Line, find_line, is_http, is_tls, skip_line};
 use super::offer::{Offers, write_hello};
 use super::pace::Pace;
 use super::parameter::{Body, MailParameters, RcptParameters};
@@ -103,6 +106,11 @@ pub enum Event<'a> {
     },
     /// The transaction is over without a message: free the draft.
     Reset,
+    /// STARTTLS was answered. Write out what is in `out`, begin TLS if no input is left, then
+    /// [`Server::secured`].
+    StartTls,
+    /// The peer began with TLS where none is spoken. It was told; the next step closes.
+    EarlyTls,
     /// Write out what is in `out`, then close. A transaction that was open is over.
     Close,
 }
@@ -112,13 +120,17 @@ pub struct Server {
     pub(super) state: State,
     /// True for loopback and the submit socket: the session as a whole may take any time.
     is_local: bool,
+    /// 220 was said.
+    pub(super) is_welcome: bool,
+    /// TLS is on.
+    pub(super) is_secure: bool,
     /// No line has come yet, so the peer may still turn out not to speak SMTP at all.
     is_fresh: bool,
     /// The rest of a flawed line is being thrown away.
     is_skipping: bool,
     /// HELO or EHLO was said; HELO was said last: no extensions.
     pub(super) is_greeted: bool,
-    is_plain: bool,
+    pub(super) is_plain: bool,
     bad_commands: u8,
     idle_commands: u16,
     pub(super) command_timeout: Duration,
@@ -134,6 +146,8 @@ impl Server {
         Server {
             state: State::AwaitConnection,
             is_local,
+            is_welcome: false,
+            is_secure: false,
             is_fresh: true,
             is_skipping: false,
             is_greeted: false,
@@ -150,13 +164,22 @@ impl Server {
 
     /// Begins the session: says 220, starts the clocks. Once, on a new machine.
     pub fn greet(&mut self, terms: &Terms<'_>, out: &mut Buffer, now: Instant) {
+        self.start_clocks(terms, now);
+        self.say_greeting(terms, out);
+        self.enter(State::AwaitHello);
+    }
+
+    pub(super) fn start_clocks(&mut self, terms: &Terms<'_>, now: Instant) {
         debug_assert!(self.state == State::AwaitConnection);
         self.command_timeout = terms.command_timeout;
         self.data_timeout = terms.data_timeout;
         self.command_deadline = now + self.command_timeout;
         self.session_deadline = (!self.is_local).then(|| now + SESSION_TIMEOUT);
+    }
+
+    pub(super) fn say_greeting(&mut self, terms: &Terms<'_>, out: &mut Buffer) {
+        self.is_welcome = true;
         say(out, format_args!("220 {} ESMTP mote\r\n", terms.hostname));
-        self.enter(State::AwaitHello);
     }
 
     /// Takes a prefix of `input`; gives how much, and what it came to.
@@ -169,6 +192,7 @@ impl Server {
     ) -> (usize, Event<'a>) {
         match &mut self.state {
             State::AwaitConnection | State::AwaitAnswer(_) | State::AwaitCommit => (0, Event::Wait),
+            State::AwaitTls => self.take_injection(input, out),
             State::AwaitClose => (0, Event::Close),
             State::AwaitDot(reader, pace) => {
                 let (consumed, piece) = reader.step(input);
@@ -248,8 +272,9 @@ impl Server {
             State::AwaitClose => return true,
             _ => (),
         }
-        // A peer that does not read its replies goes without this one.
-        if out.space() >= REPLY_BYTES_MAX / 2 {
+        // In a handshake there is no way to say it. And a peer that does not read its replies goes
+        // without this one.
+        if self.state != State::AwaitTls && out.space() >= REPLY_BYTES_MAX / 2 {
             reply.write(out);
         }
         self.close();
@@ -269,7 +294,7 @@ impl Server {
     /// When to call [`Server::timed_out`]; none while the peer waits for us.
     pub fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::AwaitHello | State::AwaitMail => self.command_deadline,
+            State::AwaitTls | State::AwaitHello | State::AwaitMail => self.command_deadline,
             State::AwaitRecipient => {
                 let rate = self.pace().map(|pace| pace.rate_deadline());
                 self.command_deadline.min(rate.unwrap_or(self.command_deadline))
@@ -321,8 +346,12 @@ impl Server {
             let (consumed, ended) = skip_line(input);
             return (consumed, self.skip(ended, now));
         }
-        if self.is_fresh && is_foreign(input) {
+        if self.is_fresh && is_http(input) {
             return (input.len(), self.give_up(Reply::NOT_SMTP, out));
+        }
+        if self.is_fresh && is_tls(input) {
+            self.give_up(Reply::NO_TLS_YET, out);
+            return (input.len(), Event::EarlyTls);
         }
         match find_line(input) {
             Line::Partial => (0, Event::Wait),
@@ -334,9 +363,9 @@ impl Server {
             }
             Line::Complete { text, consumed } => {
                 let command = command::parse(text, &self.offers(terms));
-                if self.is_second_hello(command.ok()) {
+                if self.begins_anew(command.ok()) {
                     // RFC 5321 §4.1.4: a hello resets, which is an event of its own; then the same
-                    // line is read again.
+                    // line is read again. So it is with STARTTLS.
                     self.end_transaction();
                     return (0, Event::Reset);
                 }
@@ -361,9 +390,13 @@ impl Server {
         Event::Again
     }
 
-    const fn is_second_hello(&self, command: Option<Command<'_>>) -> bool {
-        let is_hello = matches!(command, Some(Command::Helo(_) | Command::Ehlo(_)));
-        is_hello && self.transaction.is_some()
+    const fn begins_anew(&self, command: Option<Command<'_>>) -> bool {
+        let begins = match command {
+            Some(Command::Helo(_) | Command::Ehlo(_)) => true,
+            Some(Command::StartTls) => !self.is_secure,
+            _ => false,
+        };
+        begins && self.transaction.is_some()
     }
 
     /// The check of each command: may it come now? RFC 5321 §4.1.4.
@@ -427,6 +460,7 @@ impl Server {
             Command::Vrfy => self.idle(Reply::CANNOT_VERIFY, out),
             Command::Expn => self.idle(Reply::NO_EXPANSION, out),
             Command::Help => self.idle(Reply::HELP, out),
+            Command::StartTls => self.start_tls(out),
         }
     }
 
@@ -439,9 +473,10 @@ impl Server {
     ) -> Event<'a> {
         self.idle_commands = self.idle_commands.saturating_add(1);
         (self.is_greeted, self.is_plain) = (true, !extended);
-        let Terms { hostname, size_max, recipients_max, offers, .. } = terms;
+        let Terms { hostname, size_max, recipients_max, mut offers, .. } = *terms;
+        offers.starttls &= !self.is_secure;
         if extended {
-            write_hello(out, hostname, *size_max, *recipients_max, offers);
+            write_hello(out, hostname, size_max, recipients_max, &offers);
         } else {
             say(out, format_args!("250 {hostname}\r\n"));
         }
@@ -482,7 +517,7 @@ impl Server {
         Event::Again
     }
 
-    fn give_up(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
+    pub(super) fn give_up(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
         reply.write(out);
         self.close();
         Event::Close
@@ -526,7 +561,7 @@ impl Server {
     pub fn check_invariants(&self) {
         let recipients = self.transaction.map(|transaction| transaction.recipients);
         match self.state {
-            State::AwaitConnection | State::AwaitHello | State::AwaitMail => {
+            State::AwaitConnection | State::AwaitTls | State::AwaitHello | State::AwaitMail => {
                 assert!(recipients.is_none());
             }
             State::AwaitAnswer(Question::Mail { .. }) | State::AwaitClose => {
@@ -559,7 +594,7 @@ mod tests {
         recipients_max: 100,
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
-        offers: Offers::BASIC,
+        offers: Offers { starttls: true, ..Offers::BASIC },
     };
     const NOW: Instant = Instant::from_millis(0);
 
@@ -583,6 +618,7 @@ mod tests {
             match event {
                 Event::Wait if out.is_empty() => return events,
                 Event::Close => return events,
+                Event::StartTls if rest.is_empty() => server.secured(&TERMS, out, NOW),
                 Event::Wait => out.clear(),
                 Event::Mail { .. } => server.answer(Reply::SENDER_OK, out, NOW),
                 Event::Recipient { .. } => server.answer(Reply::RECIPIENT_OK, out, NOW),
@@ -676,7 +712,8 @@ mod tests {
     /// Whatever comes, nothing panics.
     #[test]
     fn any_bytes_at_all() {
-        let words: [&[u8]; 12] = [
+        let words: [&[u8]; 13] = [
+            b"STARTTLS\r\n",
             b"EHLO x\r\n",
             b"MAIL FROM:<>\r\n",
             b"RCPT TO:<a>\r\n",

@@ -1,4 +1,7 @@
-//! Where a receiving session stands, and what belongs to its transaction; see [`super::server`].
+//! Where a receiving session stands: its states, each named by what it awaits, and its transaction.
+//!
+//! What is valid only in a state lives in that state. Which may follow which is [`super::server`]'s
+//! matter.
 
 use super::chunk::{Chunk, ChunkReader};
 use super::data::DotReader;
@@ -20,6 +23,7 @@ pub(super) struct Transaction {
 #[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
 pub(super) enum State {
     AwaitConnection,
+    AwaitTls,
     AwaitHello,
     AwaitMail,
     AwaitRecipient,
@@ -44,6 +48,7 @@ impl State {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             State::AwaitConnection => "AwaitConnection",
+            State::AwaitTls => "AwaitTls",
             State::AwaitHello => "AwaitHello",
             State::AwaitMail => "AwaitMail",
             State::AwaitRecipient => "AwaitRecipient",

@@ -1,8 +1,10 @@
 //! The server machine with its owner, who says yes to all questions but for these words:
 //!
 //!     local               the peer is one of this machine
+//!     implicit            TLS begins with the first byte
+//!     secured             TLS is on
 //!     size N, recipients N                   the terms
-//!     offer WORD …        extensions: limits chunking binary utf8 dsn hold auth
+//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth
 //!     mail NAME, rcpt NAME, data NAME, chunk NAME
 //!                         the answer to the next such question (a queue each)
 //!     end NAME, end hold  the verdict on the next message, or none before `commit`
@@ -10,7 +12,8 @@
 //!     wait N              N seconds pass
 //!     dismiss NAME        this side ends the session
 //!
-//! Those before `commit` stand at the beginning of a script, and are known before it is played.
+//! Those but for `secured`, `commit` and what follows it stand at the beginning of a script, and
+//! are known before it is played.
 
 use crate::Player;
 use crate::script::Line;
@@ -79,11 +82,15 @@ impl Receiver {
                 ["chunk", name] => receiver.answers[3].push_back(find_reply(name)),
                 ["end", "hold"] => receiver.verdicts.push_back(None),
                 ["end", name] => receiver.verdicts.push_back(Some(find_reply(name))),
-                ["local"] | ["commit" | "wait" | "dismiss", ..] => (),
+                ["local" | "implicit"] | ["secured" | "commit" | "wait" | "dismiss", ..] => (),
                 _ => panic!("what is {words}?"),
             }
         }
-        receiver.server.greet(&receiver.terms, &mut receiver.out, receiver.now);
+        let Receiver { server, terms, out, now, .. } = &mut receiver;
+        match script.contains(&Line::Owner("implicit".into())) {
+            true => server.await_tls(terms, *now),
+            false => server.greet(terms, out, *now),
+        }
         receiver
     }
 
@@ -157,6 +164,8 @@ impl Receiver {
                 self.message.clear();
                 self.told.push("RESET".into());
             }
+            Event::StartTls => self.told.push("STARTTLS".into()),
+            Event::EarlyTls => self.told.push("EARLYTLS".into()),
             Event::Close => self.close(),
         }
     }
@@ -182,6 +191,7 @@ impl Receiver {
 
 fn offer(offers: &mut Offers, word: &str) {
     match word {
+        "starttls" => offers.starttls = true,
         "limits" => offers.limits = true,
         "chunking" => offers.chunking = true,
         "binary" => offers.binary = true,
@@ -237,7 +247,7 @@ fn show(message: &[u8]) -> String {
 }
 
 impl Player for Receiver {
-    const HAPPENINGS: &[&str] = &["commit", "wait", "dismiss"];
+    const HAPPENINGS: &[&str] = &["secured", "commit", "wait", "dismiss"];
 
     fn is_input(line: &Line) -> bool {
         matches!(line, Line::Client(_))
@@ -258,6 +268,9 @@ impl Player for Receiver {
 
     fn live(&mut self, words: &[&str]) {
         match words {
+            ["secured"] => {
+                self.server.secured(&self.terms, &mut self.out, self.now);
+            }
             ["commit"] => self.accept(),
             ["wait", seconds] => {
                 self.now = self.now + Duration::from_secs(seconds.parse().unwrap());

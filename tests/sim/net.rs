@@ -6,7 +6,8 @@
 use super::rng::Rng;
 use super::shadow::Delivery;
 use super::world::{Happening, World, note};
-use mote::daemon::world::{Accepted, Event, NetError, Peer, Token, Transfer};
+use mote::base::buffer::Emptiness;
+use mote::daemon::world::{Accepted, Event, NetError, Peer, Secured, Side, Token, Transfer};
 use std::collections::{BTreeMap, VecDeque};
 
 pub type ConnId = u32;
@@ -508,6 +509,15 @@ impl mote::daemon::world::Net for World {
         self.mix(count as u64);
         self.countdown(id, count);
         Transfer::Bytes(count)
+    }
+
+    /// Nobody speaks TLS here.
+    fn secure(&mut self, _: Token, _: Side, _: Emptiness) -> Result<(), NetError> {
+        Err(NetError::Tls)
+    }
+
+    fn secured(&mut self, _: Token) -> Option<Secured> {
+        None
     }
 
     fn close(&mut self, token: Token) {

@@ -139,7 +139,7 @@ impl Run {
                 let now = world.now().instant;
                 let (queue, found) = recover(world, now, batch, None).ok()?;
                 note(|| format!("{:>10} booted: {found:?}", world.now));
-                let doors = [Door::Smtp, Door::Submit, Door::Control];
+                let doors = [Door::Smtp(0), Door::Submit, Door::Control];
                 Some(Daemon::new(config.clone(), queue, &doors, world))
             }));
             match booted {

@@ -1,0 +1,153 @@
+//! TLS: the only room that names rustls. What all connections share is `Tls`, one of them is a
+//! `Connection`, which lies between a socket and whoever holds its token.
+//!
+//! rustls keeps no buffers here (its unbuffered API): records are put together in a few buffers
+//! that all connections share (`pool`), so an idle connection costs what its keys cost. What a
+//! socket cannot tell, because it is about these buffers, is told as an event of our own
+//! (`Tls::next_event`): a buffer has become free for somebody who waits, or a connection was
+//! ended by the rules of the pool.
+//!
+//! `certificate` reads and watches the files, `trouble` has the words for what goes wrong.
+
+mod certificate;
+mod connection;
+mod outbox;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+pub use certificate::{Files, Unusable, examine};
+pub(crate) use connection::Connection;
+
+use crate::daemon::world::{NetError, Token};
+use certificate::Identity;
+use core::net::IpAddr;
+use pool::Pool;
+use rustls::server::UnbufferedServerConnection;
+use std::io::Write;
+use std::time::Instant;
+use trouble::Trouble;
+
+/// Fewest and most record buffers; between them, one for four connections.
+const BUFFERS: (usize, usize) = (4, 16);
+
+/// See the module's head.
+pub(crate) struct Tls {
+    identities: Vec<Option<Identity>>,
+    pool: Pool,
+    /// Where records are sealed before the socket takes them.
+    scratch: Box<[u8]>,
+    /// The time of this turn.
+    now: Instant,
+    /// Who is to be told, and whether that it is over.
+    events: Vec<(Token, bool)>,
+}
+
+impl Tls {
+    /// For listeners with these certificates, by their numbers, and at most `tokens` connections;
+    /// none, if none has one.
+    pub(crate) fn open(
+        files: &[Option<Files>],
+        tokens: u16,
+        now: Instant,
+    ) -> Result<Option<Tls>, (String, Unusable)> {
+        if files.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let open = |files: &Option<Files>| match files {
+            None => Ok(None),
+            Some(files) => match Identity::open(files, now) {
+                Ok(identity) => Ok(Some(identity)),
+                Err(unusable) => Err((files.listener.clone(), unusable)),
+            },
+        };
+        let identities = files.iter().map(open).collect::<Result<_, _>>()?;
+        let tokens = usize::from(tokens);
+        Ok(Some(Tls {
+            identities,
+            pool: Pool::new((tokens / 4).clamp(BUFFERS.0, BUFFERS.1), tokens),
+            scratch: vec![0; pool::RECORD_BYTES_MAX].into_boxed_slice(),
+            now,
+            // Each may be told both in one turn.
+            events: Vec::with_capacity(2 * tokens),
+        }))
+    }
+
+    /// The config was read again, and names these certificates.
+    pub(crate) fn reload(&mut self, files: &[Option<Files>]) {
+        for (identity, files) in self.identities.iter_mut().zip(files) {
+            if let (Some(identity), Some(files)) = (identity, files) {
+                identity.replace(files);
+            }
+        }
+    }
+
+    /// The server's side of a connection that came in through a listener.
+    pub(crate) fn serve(
+        &mut self,
+        listener: u8,
+        is_implicit: bool,
+        token: Token,
+        address: IpAddr,
+    ) -> Result<Connection, NetError> {
+        let identity = self.identities.get_mut(usize::from(listener)).and_then(Option::as_mut);
+        let config = identity.ok_or(NetError::Tls)?.config(self.now);
+        let session = UnbufferedServerConnection::new(config).map_err(|_| NetError::Tls)?;
+        Ok(Connection::new(session, token, address, listener, is_implicit))
+    }
+
+    /// A turn begins at `now`.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.pool.begin_turn();
+    }
+
+    /// Somebody who holds a buffer too long: to be ended by [`Tls::end`].
+    pub(crate) fn overdue(&self) -> Option<Token> {
+        self.pool.overdue(self.now).map(|(token, _)| token)
+    }
+
+    /// Ends the connection, which is [`Tls::overdue`].
+    pub(crate) fn end<S: Write>(&mut self, connection: &mut Connection, socket: &mut S) {
+        if let Some((token, why)) = self.pool.overdue(self.now) {
+            connection.fail(Trouble::Overdue(why), socket, self);
+            self.tell(token, true);
+        }
+    }
+
+    /// Buffers that are free go to those who wait.
+    pub(crate) fn serve_waiting(&mut self) {
+        while let Some(token) = self.pool.promise() {
+            self.tell(token, false);
+        }
+    }
+
+    /// Who is to be told next: read again, or, if that is true, that it is over.
+    pub(crate) fn next_event(&mut self) -> Option<(Token, bool)> {
+        self.events.pop()
+    }
+
+    /// When the next turn must begin, though nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.has_events() { Some(self.now) } else { self.pool.deadline(self.now) }
+    }
+
+    /// True while somebody is to be told.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Somebody is to be told that he may go on, or that it is over.
+    fn tell(&mut self, token: Token, is_over: bool) {
+        let event = (token, is_over);
+        if !self.events.contains(&event) && self.events.len() < self.events.capacity() {
+            self.events.push(event);
+        }
+    }
+
+    fn listener(&self, number: u8) -> &str {
+        let identity = self.identities.get(usize::from(number)).and_then(Option::as_ref);
+        identity.map_or("?", Identity::listener)
+    }
+}
