@@ -103,6 +103,7 @@ impl Cuts {
 
 /// Every extension that there is.
 pub(crate) const ALL_OFFERS: Offers = Offers {
+    starttls: true,
     limits: true,
     chunking: true,
     binary: true,

@@ -180,6 +180,8 @@ impl Owner {
             }
             Event::End { bare } => self.end(bare),
             Event::Reset => self.recipients = None,
+            // No handshake follows here: whatever comes behind it came in the clear.
+            Event::StartTls | Event::EarlyTls => assert!(self.recipients.is_none()),
             Event::Close => self.close(),
         }
         self.told.push(format!("{event:?}"));
