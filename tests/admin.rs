@@ -251,6 +251,21 @@ fn who_is_removed_does_not_come_in_again_by_his_drop_file() {
 }
 
 #[test]
+fn a_start_takes_old_litter_out_of_the_maildir() {
+    let place = Place::new("");
+    place.configure(&format!("[route *]\nvia = maildir:{}", place.path("Maildir").display()));
+    fs::create_dir_all(place.path("Maildir/tmp")).unwrap();
+    let days = std::time::SystemTime::now() - Duration::from_secs(3 * 86_400);
+    for name in ["1.a.b.0", "1.a.b.not-ours"] {
+        let file = fs::File::create(place.path("Maildir/tmp").join(name)).unwrap();
+        file.set_modified(days).unwrap();
+    }
+    let _daemon = place.serve();
+    assert!(!place.path("Maildir/tmp/1.a.b.0").exists());
+    assert!(place.path("Maildir/tmp/1.a.b.not-ours").exists());
+}
+
+#[test]
 fn a_daemon_that_starts_waits_for_those_who_only_look() {
     let place = Place::new("");
     place.serve().kill();

@@ -16,7 +16,7 @@ use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
 use crate::os::tls;
 use crate::os::world::{self, ListenerKind, Settings, World};
-use crate::os::{log as output, process};
+use crate::os::{log as output, mailbox, process, signals};
 use crate::queue::block::Foreign;
 use crate::queue::disk::{BLOCK_BYTES, Disk as _};
 use crate::queue::recovery::{RecoverError, format, recover};
@@ -35,6 +35,7 @@ pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
 }
 
 fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
+    signals::hold_back().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
     if !words.is_empty() {
         return Err(Failure::usage("serve takes no words; settings stand in the config file"));
     }
@@ -132,6 +133,12 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
         ListenerKind::Control => Door::Control,
     };
     let doors: Vec<Door> = world.listeners().iter().zip(numbers).map(door).collect();
+    let vias = config.routes.iter().map(|route| &route.via).chain([&config.via]);
+    for via in vias {
+        if let Via::Maildir(directory) = via {
+            mailbox::tidy(Path::new(directory));
+        }
+    }
     let mut daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
     if let Ok(true) = is_volatile(Path::new(&config.spool)) {
         log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);

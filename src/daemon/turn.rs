@@ -336,6 +336,7 @@ impl Daemon {
         let Some((handle, session)) = self.sessions.take(|index| index == token.0) else {
             return true;
         };
+        let admission = admission.within(&self.queue);
         let listener = if let Door::Smtp(listener) = door { listener } else { 0 };
         session.open(peer, listener, admission, owner(handle), now.instant);
         if is_beyond_its_number(handle.index, &self.sessions) {

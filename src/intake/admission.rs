@@ -7,7 +7,8 @@
 
 use crate::config::{ClientPolicy, Config, Via};
 use crate::mail::address::Address;
-use crate::queue::draft::QueueError;
+use crate::queue::Queue;
+use crate::queue::draft::{Origin, QueueError};
 use crate::smtp::reply::Reply;
 
 /// What a peer may do, fixed when it connects.
@@ -60,6 +61,17 @@ impl Admission {
             recipients_max: config.recipients,
             ..Admission::NOBODY
         }
+    }
+
+    /// No message larger than `queue` could ever hold is taken, so none larger is offered.
+    pub fn within(mut self, queue: &Queue) -> Admission {
+        self.size_max = self.size_max.min(queue.message_bytes_max(self.origin()));
+        self
+    }
+
+    /// Whose space its messages take.
+    pub fn origin(&self) -> Origin {
+        if self.relay { Origin::Client } else { Origin::Stranger }
     }
 
     /// May mail be sent to `recipient`? The reply if not.

@@ -27,7 +27,7 @@ use crate::mail::address::{Address, ReversePath};
 use crate::mail::header::Scan;
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk, new_block};
-use crate::queue::draft::{Draft, Origin, QueueError, Summary};
+use crate::queue::draft::{Draft, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
 use crate::smtp::reply::Reply;
@@ -411,7 +411,7 @@ impl Work {
         if rated.is_some_and(|(source, rate)| !context.visitors.rates.allows(source, rate, now)) {
             return Reply::TOO_MANY_MESSAGES;
         }
-        let origin = if self.admission.relay { Origin::Client } else { Origin::Stranger };
+        let origin = self.admission.origin();
         let mut draft = match context.queue.begin(context.disk, origin, size) {
             Ok(draft) => draft,
             Err(error) => return queue_reply(error),

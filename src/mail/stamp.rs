@@ -26,6 +26,8 @@ pub enum ReceivedFrom {
         /// The user it runs as.
         uid: u32,
     },
+    /// Nobody: a report of this program's own.
+    Here,
 }
 
 /// What a Received field tells.
@@ -92,8 +94,12 @@ pub fn write_received(out: &mut dyn Write, received: &Received<'_>) -> fmt::Resu
         ReceivedFrom::Local { uid } => {
             write!(out, "Received: by {by}\r\n\t(mote, from userid {uid})")?;
         }
+        ReceivedFrom::Here => write!(out, "Received: by {by}\r\n\t(mote)")?,
     }
-    write!(out, " with {} id {}", Token::new(received.protocol, "SMTP"), Base62(received.id))?;
+    if received.peer != ReceivedFrom::Here {
+        write!(out, " with {}", Token::new(received.protocol, "SMTP"))?;
+    }
+    write!(out, " id {}", Base62(received.id))?;
     if let Some(recipient) = received.recipient {
         write!(out, " for <{}>", recipient.as_str())?;
     }
@@ -257,6 +263,11 @@ mod tests {
             received("ignored", ReceivedFrom::Local { uid: 7 }, None),
             "Received: by mote.example.net\r\n\t(mote, from userid 7) with ESMTP id z;\
              \r\n\tFri, 21 Nov 1997 09:55:06 -0600\r\n"
+        );
+        assert_eq!(
+            received("", ReceivedFrom::Here, None),
+            "Received: by mote.example.net\r\n\t(mote) id z;\r\n\t\
+             Fri, 21 Nov 1997 09:55:06 -0600\r\n"
         );
     }
 

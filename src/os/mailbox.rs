@@ -5,11 +5,14 @@
 //! in `tmp` has the slot's number too, and what an earlier life left there is thrown away. The
 //! bytes are written as they are given.
 //!
+//! What a power cut has left in `tmp` and nobody writes again is removed by [`tidy`], at a start.
+//!
 //! Limits: one mail a slot, names of 200 bytes. The directory is opened once a mail and everything
 //! else is looked up in it. A device that is nearly full takes no mail ([`MailboxError::Full`]):
 //! the queue, the log and the rest of a small machine want to live. Nothing is allocated, but for
 //! making a Maildir that is not there and for paths of 384 bytes and more.
 
+use crate::base::ascii::parse_base62;
 use crate::base::buffer::Text;
 use crate::os::folder::{Folder, Space};
 use crate::relay::mailbox::{Mailbox, MailboxError};
@@ -18,6 +21,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 const NAME_BYTES_MAX: usize = 200;
 /// "tmp/", a name, "." and a slot's number.
@@ -26,6 +30,40 @@ const PATH_BYTES_MAX: usize = NAME_BYTES_MAX + 16;
 const SPARE_BLOCKS: u64 = 64;
 /// A sixteenth of the device is left alone, but never more than this: large devices are not small.
 const SPARE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How old a file in `tmp` is that nobody is writing any more, by the convention of Maildirs.
+const LITTER_AGE: Duration = Duration::from_secs(36 * 60 * 60);
+/// Files in a `tmp` that are looked at; those behind them come at a later start.
+const LITTER_MAX: usize = 10_000;
+
+/// Removes files of this program's from `directory`'s `tmp` that are old. Whatever cannot be looked
+/// at or removed stays: it harms nobody.
+pub fn tidy(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory.join("tmp")) else { return };
+    let mut removed = 0;
+    for entry in entries.take(LITTER_MAX).flatten() {
+        let age = entry.metadata().and_then(|found| found.modified()).map(|time| time.elapsed());
+        let is_ours = entry.file_name().to_str().is_some_and(is_temporary_name);
+        if is_ours
+            && matches!(age, Ok(Ok(age)) if age > LITTER_AGE)
+            && std::fs::remove_file(entry.path()).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        ::log::info!("maildir {}: removed {removed} half-written files", directory.display());
+    }
+}
+
+/// A name as `relay/filing.rs` makes them, and a slot's number: arrival, image, message, slot.
+fn is_temporary_name(name: &str) -> bool {
+    let mut parts = name.split('.');
+    let [arrival, image, message, slot, more] = [(); 5].map(|()| parts.next());
+    let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<i64>().is_ok());
+    let is_id = |part: Option<&str>| part.is_some_and(|part| parse_base62(part).is_some());
+    is_number(arrival) && is_id(image) && is_id(message) && is_number(slot) && more.is_none()
+}
 
 /// The mails that are being written, one row a slot.
 pub(crate) struct Maildirs {
@@ -245,6 +283,26 @@ mod tests {
         home.mailbox.deliver_mail(0).unwrap();
         assert_eq!(std::fs::read(home.maildir.join("new/name")).unwrap(), b"whole");
         assert!(home.names("tmp").is_empty());
+    }
+
+    #[test]
+    fn litter_is_removed_when_it_is_old_and_ours() {
+        let mut home = Home::new();
+        tidy(&home.maildir);
+        home.open(0, "17.a0.Zz").unwrap();
+        let names = ["17.a0.Zz.1", "17.a0.Zz.2", "-5.0.1.16", "1700.M2P9.host", "17.a0.Zz.1.1"];
+        let past = std::time::SystemTime::now() - 2 * LITTER_AGE;
+        for name in names {
+            let file = File::create(home.maildir.join("tmp").join(name)).unwrap();
+            if name != "17.a0.Zz.2" {
+                file.set_modified(past).unwrap();
+            }
+        }
+        tidy(&home.maildir);
+        assert_eq!(
+            home.names("tmp"),
+            ["17.a0.Zz.0", "17.a0.Zz.1.1", "17.a0.Zz.2", "1700.M2P9.host"]
+        );
     }
 
     #[test]

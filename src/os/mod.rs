@@ -24,7 +24,7 @@ pub mod process;
 pub mod random;
 mod reactor;
 mod resolver;
-mod signals;
+pub(crate) mod signals;
 mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -10,6 +10,12 @@ use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 
 const INFO_BYTES: usize = core::mem::size_of::<libc::signalfd_siginfo>();
 
+/// Keeps HUP and USR1 for [`Signals::open`]: who tells a daemon to read its config again does not
+/// mean to end it, however early. TERM and INT end it until then.
+pub(crate) fn hold_back() -> io::Result<()> {
+    block(&[libc::SIGHUP, libc::SIGUSR1]).map(|_| ())
+}
+
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Signal {
@@ -67,20 +73,28 @@ fn ignore_broken_pipes() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
+/// Blocks `signals`, and gives them as a set.
 #[allow(unsafe_code)]
-fn block_and_open() -> io::Result<OwnedFd> {
-    // SAFETY: sigset_t is plain bits that sigemptyset sets up; every pointer is to that live set;
-    // the descriptor returned is new, so ours alone.
+fn block(signals: &[libc::c_int]) -> io::Result<libc::sigset_t> {
+    // SAFETY: sigset_t is plain bits that sigemptyset sets up; every pointer is to that live set.
     unsafe {
         let mut set: libc::sigset_t = core::mem::zeroed();
         libc::sigemptyset(&mut set);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
-            libc::sigaddset(&mut set, signal);
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
         }
-        let error = libc::pthread_sigmask(libc::SIG_BLOCK, &set, core::ptr::null_mut());
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
+        match libc::pthread_sigmask(libc::SIG_BLOCK, &set, core::ptr::null_mut()) {
+            0 => Ok(set),
+            error => Err(io::Error::from_raw_os_error(error)),
         }
+    }
+}
+
+#[allow(unsafe_code)]
+fn block_and_open() -> io::Result<OwnedFd> {
+    let set = block(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1])?;
+    // SAFETY: the pointer is to a live set; the descriptor returned is new, so ours alone.
+    unsafe {
         match libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
             -1 => Err(io::Error::last_os_error()),
             file => Ok(OwnedFd::from_raw_fd(file)),

@@ -437,6 +437,13 @@ impl Queue {
         &self.seal
     }
 
+    /// The largest message that `origin` could ever hand in, of whatever free space: more is too
+    /// large for this image, not just for now.
+    pub fn message_bytes_max(&self, origin: Origin) -> u64 {
+        let bytes = u64::from(self.capacity(origin)) * PAYLOAD_BYTES as u64;
+        bytes.saturating_sub(ENVELOPE_BYTES)
+    }
+
     /// Largest draft that `origin` could ever have, in blocks.
     fn capacity(&self, origin: Origin) -> u32 {
         let slots = self.index.slots();
@@ -484,6 +491,10 @@ impl Queue {
             draft.reserve -= 1;
             self.reserved -= 1;
         } else {
+            if draft.blocks() >= self.capacity(draft.origin) {
+                // No size was declared, or its envelope is a long one.
+                return Err(QueueError::TooLarge);
+            }
             self.make_room(disk, draft.origin, 1)?;
             if draft.origin == Origin::Stranger {
                 self.stranger_blocks += 1;
@@ -545,7 +556,10 @@ fn report_reserve(slots: u32) -> u32 {
     (slots / 16).max(4)
 }
 
-/// Blocks that a message of `size` bytes takes, with an allowance for its envelope.
+/// What is allowed for an envelope where only the message's size is known.
+const ENVELOPE_BYTES: u64 = 1024;
+
+/// Blocks that a message of `size` bytes takes.
 fn blocks_for_size(size: u64) -> u64 {
-    (size.saturating_add(1024)).div_ceil(PAYLOAD_BYTES as u64)
+    size.saturating_add(ENVELOPE_BYTES).div_ceil(PAYLOAD_BYTES as u64)
 }

@@ -771,6 +771,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_empty_image_cannot_hold_is_too_large_declared_or_not() {
+        let (mut disk, mut queue) = fresh(64);
+        let mut buffer = new_block();
+        for origin in [Origin::Stranger, Origin::Client] {
+            let most = queue.message_bytes_max(origin);
+            let begun = queue.begin(&mut disk, origin, Some(most + 1)).map(|_| ());
+            assert_eq!(begun, Err(QueueError::TooLarge));
+            for size in [Some(most), None] {
+                let mut draft = queue.begin(&mut disk, origin, size).unwrap();
+                let text = body(most as usize);
+                assert_eq!(queue.append(&mut disk, &mut draft, &mut buffer, &text), Ok(()));
+                let more = queue.append(&mut disk, &mut draft, &mut buffer, &body(4096));
+                assert_eq!(more, Err(QueueError::TooLarge));
+                queue.abandon(draft);
+            }
+        }
+    }
+
+    #[test]
     fn damage_is_told_from_what_was_never_acknowledged() {
         let (mut disk, mut queue) = fresh(64);
         let tickets: Vec<_> = (0..3).map(|_| add(&mut disk, &mut queue, 9000).unwrap()).collect();

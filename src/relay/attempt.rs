@@ -262,12 +262,12 @@ impl Attempt {
         let protocol = words.next().unwrap_or("SMTP");
         let origin = words.next().unwrap_or_default();
         let helo = words.next().unwrap_or_default();
-        let peer = match origin.strip_prefix("uid=") {
-            Some(uid) => ReceivedFrom::Local { uid: uid.parse().unwrap_or(u32::MAX) },
-            None => match origin.parse() {
-                Ok(address) => ReceivedFrom::Tcp(address),
-                Err(_) => ReceivedFrom::Local { uid: u32::MAX },
-            },
+        let uid = origin.strip_prefix("uid=").and_then(|uid| uid.parse().ok());
+        let peer = match (uid, origin.parse()) {
+            (Some(uid), _) => ReceivedFrom::Local { uid },
+            (None, Ok(address)) => ReceivedFrom::Tcp(address),
+            // A report has no client.
+            (None, Err(_)) => ReceivedFrom::Here,
         };
         let received = Received {
             helo,

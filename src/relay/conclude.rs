@@ -119,7 +119,6 @@ impl Forwarder {
         let Settlement { ticket, ledger, .. } = *settlement;
         let Context { config, queue, world, now } = context;
         self.counters.delivered += u64::from(ledger.delivered.count_ones());
-        self.counters.failed += u64::from(ledger.failed.count_ones());
         let owner = self.owner_base + slot as u32;
         let (reading, writing) = (&mut self.reading, &mut self.writing);
         let mut desk = Desk { config, queue, disk: *world, now: *now, reading, writing };
@@ -127,6 +126,9 @@ impl Forwarder {
             Ok(open) => open,
             Err(error) => return self.unread(ticket, error, context),
         };
+        if open.is_over {
+            self.counters.failed += u64::from(ledger.failed.count_ones());
+        }
         if open.is_reported
             && let Some(place) = self.reported.get_mut(slot)
         {
@@ -220,6 +222,7 @@ impl Forwarder {
         match verdict {
             Ok(receipt) => {
                 context.queue.mark_done(reported.ticket, reported.failed, context.now.instant);
+                self.counters.failed += u64::from(reported.failed.count_ones());
                 self.fresh(receipt.ticket(), context);
                 // The others of that message may have been made due meanwhile.
                 self.scan_by(0);

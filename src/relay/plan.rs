@@ -127,8 +127,11 @@ impl Forwarder {
         let ticket = waiting.ticket;
         let expires = waiting.arrival + context.config.expire.as_secs();
         let has_expired = run >= expires;
-        if waiting.due > run && !(has_expired && waiting.needs != HOLD) {
-            if waiting.needs != HOLD {
+        // Without lanes it is held by a route, or was put off: there was no room for its report, or
+        // its envelope could not be read. Then its time being up is no reason to look again.
+        let has_lanes = waiting.needs & !HOLD != 0;
+        if waiting.due > run && !(has_expired && has_lanes) {
+            if has_lanes {
                 self.scan_next = self.scan_next.min(expires);
             }
             self.scan_next = self.scan_next.min(waiting.due);
@@ -230,5 +233,116 @@ impl Forwarder {
             Some(_) if self.expiry_slot_is_taken() => GivenBack::Reported,
             Some(_) => GivenBack::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::{Instant, Now};
+    use crate::config::{Config, Host, parse};
+    use crate::queue::Queue;
+    use crate::queue::disk::new_block;
+    use crate::queue::draft::{Origin, Summary};
+    use crate::queue::memory_disk::MemoryDisk;
+    use crate::queue::recovery::{format, recover};
+    use crate::relay::mailbox::MailboxError;
+    use core::time::Duration;
+
+    /// No mailbox at all.
+    impl Mailbox for MemoryDisk {
+        fn open_mail(&mut self, _: u16, _: &str, _: &str) -> Result<(), MailboxError> {
+            Err(MailboxError::Io)
+        }
+        fn append_mail(&mut self, _: u16, _: &[u8]) -> Result<(), MailboxError> {
+            Err(MailboxError::Io)
+        }
+        fn deliver_mail(&mut self, _: u16) -> Result<(), MailboxError> {
+            Err(MailboxError::Io)
+        }
+        fn abandon_mail(&mut self, _: u16) {}
+    }
+
+    const START: Instant = Instant::from_millis(0);
+
+    struct Office {
+        config: Config,
+        disk: MemoryDisk,
+        queue: Queue,
+        forwarder: Forwarder,
+        now: Now,
+    }
+
+    impl Office {
+        fn new() -> Office {
+            let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+            let config = parse(b"relay = smtp://hub.test\nexpire = 1h\n", &host).unwrap();
+            let mut disk = MemoryDisk::new(64);
+            format(&mut disk, [9; 24], 0).unwrap();
+            let (queue, _) = recover(&mut disk, START, 16, None).unwrap();
+            let forwarder = Forwarder::new(&config, 0);
+            Office { config, disk, queue, forwarder, now: Now::default() }
+        }
+
+        fn submit(&mut self) -> Ticket {
+            let Office { disk, queue, .. } = self;
+            let mut buffer = new_block();
+            let mut draft = queue.begin(disk, Origin::Client, None).unwrap();
+            for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
+                queue.record(disk, &mut draft, &mut buffer, &record).unwrap();
+            }
+            let summary = Summary::default();
+            let ticket = queue.finish(disk, draft, &mut buffer, 9, summary, START).unwrap();
+            queue.commit(disk, START, |_, receipt| assert!(receipt.is_ok()));
+            ticket
+        }
+
+        fn schedule(&mut self) {
+            let Office { config, disk, queue, forwarder, now } = self;
+            let mut context = Context { config, queue, world: disk, now: *now };
+            forwarder.schedule(&mut context);
+        }
+
+        fn commit(&mut self) {
+            let Office { config, disk, queue, forwarder, now } = self;
+            let mut verdicts = Vec::new();
+            queue.commit(disk, now.instant, |owner, verdict| verdicts.push((owner, verdict)));
+            for (owner, verdict) in verdicts {
+                let mut context = Context { config, queue, world: disk, now: *now };
+                forwarder.committed(owner, verdict, &mut context);
+            }
+        }
+    }
+
+    /// Each look through the index tried to write its report, and each report was counted.
+    #[test]
+    fn what_has_expired_waits_for_room_for_its_report_and_is_counted_when_that_is_durable() {
+        let mut office = Office::new();
+        let ticket = office.submit();
+        let Office { disk, queue, .. } = &mut office;
+        let mut buffer = new_block();
+        let mut filling = queue.begin(disk, Origin::Report, None).unwrap();
+        while queue.append(disk, &mut filling, &mut buffer, &[b'x'; 1000]).is_ok() {}
+        office.now.instant = START + Duration::from_secs(2 * 3600);
+        office.schedule();
+        let due = office.queue.waiting(ticket).unwrap().due;
+        assert!(due > office.queue.run(office.now.instant));
+        let reads = office.disk.reads;
+        for _ in 0..10 {
+            office.forwarder.look();
+            office.schedule();
+        }
+        assert_eq!(office.disk.reads, reads, "it is looked at again before it is due");
+        let wait = due - office.queue.run(office.now.instant);
+        let next = office.forwarder.deadline(&office.queue, office.now.instant);
+        assert_eq!(next, Some(office.now.instant + Duration::from_secs(wait)));
+        office.queue.abandon(filling);
+        office.now.instant = office.now.instant + Duration::from_secs(wait);
+        office.schedule();
+        assert_eq!(office.queue.batch_len(), 1);
+        assert_eq!(office.forwarder.counters().failed, 0);
+        office.commit();
+        assert_eq!(office.forwarder.counters().failed, 1);
+        assert_eq!(office.queue.waiting(ticket), None);
     }
 }

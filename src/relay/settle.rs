@@ -40,6 +40,8 @@ pub struct Settlement<'a> {
 pub struct Open {
     /// A report is on the batch: those who failed are done when it is durable (I7).
     pub is_reported: bool,
+    /// Nobody is to have a report: those who failed are done.
+    pub is_over: bool,
     /// Some recipients need another attempt.
     pub is_deferred: bool,
 }
@@ -54,7 +56,7 @@ impl<D: Disk> Desk<'_, D> {
             self.queue.mark_done(ticket, ledger.delivered, now);
         }
         logged?;
-        let mut open = Open { is_reported: false, is_deferred: ledger.deferred() != 0 };
+        let mut open = Open { is_deferred: ledger.deferred() != 0, ..Open::default() };
         if ledger.failed == 0 {
             return Ok(open);
         }
@@ -69,6 +71,7 @@ impl<D: Disk> Desk<'_, D> {
             Ok(Written::Waiting) => open.is_reported = true,
             Ok(Written::None) => {
                 self.queue.mark_done(ticket, ledger.failed, now);
+                open.is_over = true;
                 log::info!("{}: no report is due; dropped", Base62(ticket.seq));
             }
             Err(Unwritten::Queue(error)) => {

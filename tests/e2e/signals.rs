@@ -2,7 +2,9 @@
 //! config does not start.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::instance::Place;
@@ -49,6 +51,22 @@ fn size_offered(port: u16) -> String {
 }
 
 #[test]
+fn no_more_is_offered_than_the_empty_spool_holds() {
+    let _running = shared();
+    let place = Place::new("relay = hold\nspool-size = 256K\nmessage-size = 1M");
+    let _mote = place.serve();
+    let offered = size_offered(place.port);
+    let size: usize = offered.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(size > 200_000 && size < 256 << 10, "{offered}");
+    let mut session = Session::open(place.port);
+    session.begin("someone@example.net");
+    session.write(&message(1, size + 200)).unwrap();
+    let reply = session.ask(".").unwrap();
+    assert!(reply.code == 552 && reply.text.contains("5.3.4"), "{reply:?}");
+    assert!(session.deliver("someone@example.net", &message(2, size - 1000)).unwrap());
+}
+
+#[test]
 fn hup_takes_a_good_config_and_refuses_a_bad_one() {
     let _running = shared();
     let place = Place::new("relay = hold\nmessage-size = 1M");
@@ -68,6 +86,38 @@ fn hup_takes_a_good_config_and_refuses_a_bad_one() {
     assert!(size_offered(place.port).ends_with(" 2097152"));
     let mut session = Session::open(place.port);
     assert!(session.deliver("someone@example.net", &message(1, 500)).unwrap());
+}
+
+/// Signals that come while the config is still being read wait until they can be obeyed.
+#[test]
+fn hup_and_usr1_do_not_end_a_daemon_that_is_just_starting() {
+    let _running = shared();
+    let place = Place::new("relay = hold");
+    let text = fs::read(place.config()).unwrap();
+    let slow = place.path("slow.conf");
+    let slow_too = slow.clone();
+    assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    let log = fs::File::create(place.path("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mote"));
+    command.arg("-C").arg(&slow).arg("serve").stdin(Stdio::null()).stderr(log);
+    let mut mote = command.spawn().unwrap();
+    // Opens when the other end has been opened, too.
+    let mut pipe = fs::OpenOptions::new().write(true).open(&slow).unwrap();
+    fs::rename(place.config(), slow_too).unwrap();
+    for signal in ["HUP", "USR1"] {
+        let kill = format!("kill -{signal} {}", mote.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+    pipe.write_all(&text).unwrap();
+    drop(pipe);
+    wait_for("the reload", Duration::from_secs(20), || {
+        let log = fs::read_to_string(place.path("log")).unwrap();
+        assert!(mote.try_wait().unwrap().is_none(), "{log}");
+        log.contains("reloaded ")
+    });
+    assert!(Session::connect(place.port).is_ok());
+    mote.kill().unwrap();
+    mote.wait().unwrap();
 }
 
 /// Runs the verb on the place's config, which has a fault at some line.

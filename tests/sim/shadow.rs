@@ -331,6 +331,8 @@ impl Shadow {
 
     fn report(&mut self, from: &str, to: &str, bytes: &[u8]) -> Vec<(u32, usize)> {
         assert_eq!(from, "", "a report from somebody");
+        let top = String::from_utf8_lossy(bytes).replace('\r', "");
+        assert!(top.starts_with("Received: by mote.test\n\t(mote) id "), "a report's top: {top}");
         let targets = self.reported_recipients(bytes);
         let sender = parse_address(to).unwrap().1;
         for (id, number) in targets.iter().copied() {
