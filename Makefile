@@ -67,7 +67,8 @@ bench: build ## messages a second beside the least that any receiver must do
 	sh tests/bench/bench.sh $(MOTE)
 
 .PHONY: hostile scale
-hostile: rust ## HOSTILE images made to hurt, a million of each kind by default
+hostile: rust ## peers who mean harm, at full length; HOSTILE images (a million) of each kind
+	$(CARGO) test --quiet --profile crash --test hostile -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --quiet --profile crash --test hostile_image -- --ignored --nocapture
 
 scale: build ## start, memory and rate with 10000 and 100000 messages waiting
