@@ -27,8 +27,9 @@ fn what_is_not_smtp_is_told_once_and_closed() {
             for segment in [&input[..split], &input[split..]] {
                 told.extend(house.say(segment));
             }
-            let words = "421 4.7.0 This is SMTP; closing\r\n";
-            assert_eq!(String::from_utf8(told).unwrap(), words, "{}", input.escape_ascii());
+            let told = String::from_utf8(told).unwrap();
+            let is_one_line = told.matches("\r\n").count() == 1 && told.ends_with("\r\n");
+            assert!(told.starts_with("421 4.7.0 ") && is_one_line, "{told:?}");
             assert!(!house.is_connected());
             let (last, taken) = house.leave();
             assert!(last.is_empty() && taken.is_empty());
