@@ -14,7 +14,12 @@ use tempfile::TempDir;
 
 use crate::load::wait_for;
 
-const MOTE: &str = env!("CARGO_BIN_EXE_mote");
+/// The binary that is tested: this build's, or the one named, such as a release.
+fn binary() -> PathBuf {
+    let named = std::env::var_os("MOTE_BINARY").filter(|name| !name.is_empty());
+    named.map_or_else(|| env!("CARGO_BIN_EXE_mote").into(), PathBuf::from)
+}
+
 const SYNCS: &str = "trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync";
 
 /// A free port below the range from which the kernel takes ports for outgoing connections.
@@ -37,7 +42,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// A place on disk. The config is made of the needful and of the lines given; `{dir}` in them
-    /// stands for the folder.
+    /// stands for the folder, `{port}` for the port.
     pub(crate) fn new(lines: &str) -> Place {
         Place::within(&std::env::temp_dir(), lines)
     }
@@ -58,12 +63,15 @@ impl Place {
     pub(crate) fn configure(&self, lines: &str) {
         let folder = self.folder.path().display();
         let mut text = String::from("hostname = mote.test\n");
-        writeln!(text, "listen = 127.0.0.1:{}", self.port).unwrap();
+        if !lines.contains("listen") {
+            writeln!(text, "listen = 127.0.0.1:{}", self.port).unwrap();
+        }
         writeln!(text, "spool = {folder}/spool\nrun = {folder}/run").unwrap();
         if !lines.contains("spool-size") {
             text.push_str("spool-size = 32M\n");
         }
-        text.push_str(&lines.replace("{dir}", &folder.to_string()));
+        let port = self.port.to_string();
+        text.push_str(&lines.replace("{dir}", &folder.to_string()).replace("{port}", &port));
         text.push('\n');
         fs::write(self.config(), text).unwrap();
     }
@@ -78,7 +86,7 @@ impl Place {
 
     /// One verb, not yet run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(MOTE);
+        let mut command = Command::new(binary());
         command.arg("-C").arg(self.config()).args(arguments).env_remove("MOTE_SOCKET");
         command
     }
@@ -89,7 +97,7 @@ impl Place {
     }
 
     pub(crate) fn serve(&self) -> Mote {
-        self.spawn(Command::new(MOTE))
+        self.spawn(Command::new(binary()))
     }
 
     /// Serves with every sync it makes written to `syncs`.
@@ -97,7 +105,7 @@ impl Place {
         // -D makes strace the child's tracer instead of its parent: signals reach mote itself.
         let mut command = Command::new("strace");
         command.args(["-D", "-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-e", SYNCS, "-o"]);
-        command.arg(self.path("syncs")).arg(MOTE);
+        command.arg(self.path("syncs")).arg(binary());
         self.spawn(command)
     }
 

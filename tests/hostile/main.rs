@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod control_bytes;
+mod descriptors;
 mod foreign;
 mod garbage;
+mod long;
 mod smuggling;
 mod world;
 
@@ -22,3 +24,13 @@ mod memory_disk;
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the crash tests")]
 #[path = "../crash/random.rs"]
 mod random;
+
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[path = "../e2e/instance.rs"]
+mod instance;
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[path = "../e2e/load.rs"]
+mod load;
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[path = "../e2e/session.rs"]
+mod session;
