@@ -2,7 +2,7 @@
 //!
 //! The effective configuration goes to stdout, as a file that could stand in its place; warnings
 //! and faults go to stderr, one a line, each with its file and line first. Exit 0, with warnings
-//! too, or 78. Nothing is opened but the file.
+//! too, or 78. Nothing is opened but the file, and certificates that it names.
 
 use super::Context;
 use super::configuration::{self, Broken};
@@ -23,7 +23,9 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
             "check takes no words; the file is named before: -C FILE check",
         ));
     }
-    let loaded = match configuration::read(context) {
+    let examined = configuration::read(context)
+        .and_then(|loaded| configuration::examine(&loaded).map(|()| loaded));
+    let loaded = match examined {
         Ok(loaded) => loaded,
         Err(Broken(lines)) => {
             lines.iter().for_each(|line| complain(line));

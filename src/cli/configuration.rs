@@ -9,8 +9,8 @@
 
 use super::Context;
 use super::exit::{Exit, Failure, tell};
-use crate::config::{self, Config, Host};
-use crate::os::process;
+use crate::config::{self, Config, Host, Listener, ListenerTls};
+use crate::os::{process, tls};
 use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -30,6 +30,8 @@ pub struct Loaded {
     pub config: Config,
     /// Its file; none: the embedded default.
     pub file: Option<PathBuf>,
+    /// What stands in the file.
+    pub text: Vec<u8>,
 }
 
 /// Lines, at least one, that say what is wrong, each with its file, and line where it has one.
@@ -74,8 +76,9 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
     };
     let file = text.is_some().then(|| path.unwrap_or(Path::new(SYSTEM_FILE)).to_path_buf());
     let pairs = if context.trust_home { variables() } else { Vec::new() };
-    match config::parse_with_environment(&text.unwrap_or_default(), &pairs, &host) {
-        Ok(config) => Ok(Loaded { config, file }),
+    let text = text.unwrap_or_default();
+    match config::parse_with_environment(&text, &pairs, &host) {
+        Ok(config) => Ok(Loaded { config, file, text }),
         Err(faults) => {
             let name = file.unwrap_or_default();
             let line = |fault: &config::Fault| match fault.line {
@@ -85,6 +88,34 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
             Err(Broken(faults.iter().map(line).collect()))
         }
     }
+}
+
+/// The files of each listener that speaks TLS, by its number.
+pub fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
+    let files = |listener: &Listener| match &listener.tls {
+        ListenerTls::Off => None,
+        ListenerTls::Starttls(files) | ListenerTls::Implicit(files) => Some(tls::Files {
+            listener: listener.name.clone(),
+            cert: PathBuf::from(&files.cert),
+            key: PathBuf::from(&files.key),
+        }),
+    };
+    config.listen.iter().map(files).collect()
+}
+
+/// Whether the files that it names can be used; what is wrong with them if not.
+pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
+    let mut lines = Vec::new();
+    for files in certificates(&loaded.config).iter().flatten() {
+        let Err(unusable) = tls::examine(files) else { continue };
+        let key = if unusable.is_about(&files.cert) { "cert" } else { "key" };
+        let line = config::find_line(&loaded.text, "listen", &files.listener, key);
+        lines.push(match (&loaded.file, line) {
+            (Some(file), Some(line)) => format!("{}:{line}: {key}: {unusable}", file.display()),
+            _ => format!("environment: {key}: {unusable}"),
+        });
+    }
+    if lines.is_empty() { Ok(()) } else { Err(Broken(lines)) }
 }
 
 /// The file's bytes; of one that is too large, enough for the parser to refuse it.

@@ -16,6 +16,7 @@ pub mod exit;
 pub mod export;
 pub mod flags;
 pub mod flush;
+pub mod gencert;
 pub mod help;
 pub mod json;
 pub mod mailq;
@@ -146,6 +147,7 @@ impl Call {
             b"status" => status::run(&context, words),
             b"serve" => serve::run(&context, words),
             b"spool" => spool::run(&context, words),
+            b"gencert" => gencert::run(&context, words),
             b"check" => check::run(&context, words),
             b"help" => help::run(&context, words),
             b"--version" => {

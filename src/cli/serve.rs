@@ -14,7 +14,6 @@ use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
 use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
-use crate::os::tls;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, mailbox, process, signals};
 use crate::queue::block::Foreign;
@@ -39,12 +38,14 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     if !words.is_empty() {
         return Err(Failure::usage("serve takes no words; settings stand in the config file"));
     }
-    let loaded = configuration::read(context).map_err(|Broken(mut lines)| {
+    let broken = |Broken(mut lines): Broken| {
         let last = lines.pop().unwrap_or_default();
         lines.iter().for_each(|line| super::exit::tell(context.program, line));
         Failure::new(Exit::CONFIG, last)
-    })?;
-    let Loaded { config, file } = loaded;
+    };
+    let loaded = configuration::read(context).map_err(broken)?;
+    configuration::examine(&loaded).map_err(broken)?;
+    let Loaded { config, file, .. } = loaded;
     output::start(level(&config, context), has_priorities());
     process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
     let (mut world, mut daemon) = open(&config)?;
@@ -94,7 +95,7 @@ fn take(
 fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     let settings = Settings {
         listen: places(config).map(|(_, place)| listen(place)).collect(),
-        certificates: certificates(config),
+        certificates: configuration::certificates(config),
         run_directory: PathBuf::from(&config.run),
         spool_directory: PathBuf::from(&config.spool),
         spool_size: config.spool_size,
@@ -211,19 +212,6 @@ fn places(config: &Config) -> impl Iterator<Item = (u8, &Listen)> {
     })
 }
 
-/// The files of each listener that speaks TLS, by its number.
-pub(super) fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
-    let files = |listener: &Listener| match &listener.tls {
-        ListenerTls::Off => None,
-        ListenerTls::Starttls(files) | ListenerTls::Implicit(files) => Some(tls::Files {
-            listener: listener.name.clone(),
-            cert: PathBuf::from(&files.cert),
-            key: PathBuf::from(&files.key),
-        }),
-    };
-    config.listen.iter().map(files).collect()
-}
-
 fn listen(listen: &Listen) -> world::Listen {
     match listen {
         Listen::Address(address) => world::Listen::Address(*address),
@@ -292,7 +280,7 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
 /// HUP. A config with faults changes nothing.
 fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
     match configuration::read(context) {
-        Ok(Loaded { config, file }) => {
+        Ok(Loaded { config, file, .. }) => {
             let old = daemon.config();
             let fixed = [
                 ("listen", !config.clone().keep_listeners(old)),
@@ -307,7 +295,7 @@ fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
             }
             output::set_level(level(&config, context));
             daemon.reload(config);
-            world.reload_certificates(&certificates(daemon.config()));
+            world.reload_certificates(&configuration::certificates(daemon.config()));
             let name = file.map_or("the defaults".to_owned(), |file| file.display().to_string());
             log::info!("reloaded {name}");
         }

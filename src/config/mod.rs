@@ -27,7 +27,7 @@ pub use clients::{ClientPolicy, ClientRange};
 pub use effective::write_effective;
 pub use ini::FILE_BYTES_MAX;
 pub use nearest::hint;
-pub use parse::{ENVIRONMENT_PREFIX, embedded, parse, parse_with_environment};
+pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
 pub use table::{key_names, write_markdown, write_plain};
 pub use warnings::warnings;
 

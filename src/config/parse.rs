@@ -56,6 +56,20 @@ pub fn embedded(host: &Host<'_>) -> Config {
     Draft::new(&Host { is_embedded: true, ..*host }).finish(&mut Vec::new())
 }
 
+/// The line in which `text` gives `key` in the section of that kind and name, for a fault that only
+/// shows outside the text.
+pub fn find_line(text: &[u8], kind: &str, name: &str, key: &str) -> Option<u32> {
+    let mut is_there = false;
+    ini::lines(text).find_map(|(line, read)| match read.ok()? {
+        Line::Section { kind: other, name: named } => {
+            is_there = other == kind && named == name;
+            None
+        }
+        Line::Pair { key: other, .. } => (is_there && other == key).then_some(line),
+        Line::BadSection => None,
+    })
+}
+
 /// Where the reader of a file is, and what it has seen.
 struct Place<'a> {
     section: Section,

@@ -7,7 +7,7 @@ use crate::intake::peer;
 use core::fmt;
 use core::net::IpAddr;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Where a listener's certificate lies.
@@ -24,6 +24,13 @@ pub struct Files {
 /// A file that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unusable {}
+
+impl Unusable {
+    /// Whether it is that file.
+    pub fn is_about(&self, _: &Path) -> bool {
+        match *self {}
+    }
+}
 
 impl fmt::Display for Unusable {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,3 +23,5 @@ mod session;
 mod signals;
 mod submit;
 mod syncs;
+#[cfg(feature = "tls")]
+mod tls;

@@ -24,7 +24,7 @@ pub(crate) fn script(name: &str) -> PathBuf {
 }
 
 /// Said past the test harness, which would keep it to itself when the test passes.
-fn skipped(name: &str, reason: &str) {
+pub(crate) fn skipped(name: &str, reason: &str) {
     let _ = std::io::stderr().write_all(format!("skipped: {name}: {}\n", reason.trim()).as_bytes());
 }
 

@@ -16,9 +16,10 @@ own_lists() {
     apt-get $apt_options -qq update >/dev/null 2>"$peers/apt/error"
 }
 
-# The package and what it needs beyond the system, less fonts and documentation.
+# The packages and what they need beyond the system, less fonts and documentation.
 packages_of() {
-    apt-get $apt_options -s -o Debug::NoLocking=1 install --no-install-recommends "$1" 2>/dev/null |
+    # Several packages are several words.
+    apt-get $apt_options -s -o Debug::NoLocking=1 install --no-install-recommends $1 2>/dev/null |
         awk -v package="$1" '$1 == "Inst" && ($3 !~ /^\[/ || $2 == package) && $2 !~ /^(fonts-|sphinx-)|-doc$/ {print $2}'
 }
 
@@ -38,7 +39,7 @@ wrap() { # NAME COMMAND PATH
 for folder in "$root"/usr/lib/*-linux-* "$root"/lib/*-linux-* "$root/usr/lib/postfix"; do
     [ -d "$folder" ] && LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
 done
-for folder in "$root/usr/share/perl5" "$root"/usr/share/perl/5* "$root"/usr/lib/*/perl/5*; do
+for folder in "$root/usr/share/perl5" "$root"/usr/share/perl/5* "$root"/usr/lib/*/perl/5* "$root"/usr/lib/*/perl5/5*; do
     [ -d "$folder" ] && PERL5LIB=${PERL5LIB:+$PERL5LIB:}$folder
 done
 export LD_LIBRARY_PATH PERL5LIB
@@ -81,7 +82,8 @@ apt_options=
 tool python3 python3 usr/bin/python3
 tool curl curl usr/bin/curl
 tool strace strace usr/bin/strace
-peer swaks swaks swaks usr/bin/swaks
+peer swaks 'swaks libnet-ssleay-perl' swaks usr/bin/swaks
+tool openssl openssl usr/bin/openssl
 peer msmtp msmtp msmtp usr/bin/msmtp
 peer s-nail s-nail s-nail usr/bin/s-nail
 peer aiosmtpd python3-aiosmtpd

@@ -52,6 +52,13 @@ pub struct Unusable {
     pub reason: String,
 }
 
+impl Unusable {
+    /// Whether it is that file.
+    pub fn is_about(&self, path: &Path) -> bool {
+        self.path == path
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: {}", self.path.display(), self.reason)

@@ -88,7 +88,8 @@ fn incompatible(why: &PeerIncompatible) -> &'static str {
         // TLS 1.1 and older have no such extension.
         | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::ServerDoesNotSupportTls12Or13 => {
-            "it speaks neither TLS 1.2 nor 1.3; update it, or give it a listener with tls = off"
+            "it speaks neither TLS 1.2 nor 1.3; update it, or write starttls = no in its \
+             [clients], or give it a listener with tls = off"
         }
         PeerIncompatible::NoSignatureSchemesInCommon => {
             "it cannot check signatures of this certificate's kind; try an RSA certificate"

@@ -242,6 +242,21 @@ fn all_free(tls: &Tls) -> bool {
     tls.pool.free() == usize::from(TOKENS) / 4
 }
 
+/// GnuTLS sends EHLO in one segment with the end of the handshake.
+#[test]
+fn text_right_behind_the_handshake() {
+    let (_folder, mut tls) = p256();
+    for version in VERSIONS {
+        for segment in [1, usize::MAX] {
+            let (mut server, mut client) = (Server::new(&mut tls), client(client_config(version)));
+            client.writer().write_all(b"EHLO client.test\r\n").unwrap();
+            talk(&mut server, &mut client, &mut tls, segment).unwrap();
+            assert_eq!(server.text, b"EHLO client.test\r\n");
+            assert!(all_free(&tls));
+        }
+    }
+}
+
 #[test]
 fn text_of_any_length_in_segments_of_any_length() {
     let (_folder, mut tls) = p256();
