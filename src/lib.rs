@@ -38,9 +38,9 @@
 //!
 //! Rows 0 to 4 are pure: no socket, file, clock, randomness or thread. What they need of the world
 //! is a trait in the room that needs it (`daemon/world.rs`, `queue/disk.rs`, `relay/mailbox.rs`,
-//! `intake/drop_directory.rs`). `os/world.rs` implements them all for a real machine; tests
-//! implement them again for a simulated one. Every machine there has the same shape: it is lent
-//! bytes and `now`, and gives events, output and a deadline.
+//! `intake/drop_directory.rs`, `intake/users.rs`). `os/world.rs` implements them all for a real
+//! machine; tests implement them again for a simulated one. Every machine there has the same shape:
+//! it is lent bytes and `now`, and gives events, output and a deadline.
 //!
 //! # The laws
 //!
@@ -83,9 +83,10 @@
 //! | 14      | reports about reports, and reports to strangers                                  |
 //! | 16      | retries that all come back together                                              |
 //! | 17      | links, devices and races in the drop directory                                   |
-//! | 18, 19  | sockets and files that are open to others for a moment, or for ever              |
+//! | 18, 19  | sockets, files and secrets that are open to others for a moment, or for ever     |
 //! | 20      | a peer's bytes that forge a log line                                             |
 //! | 25      | a next hop that talks without end                                                |
+//! | 26      | passwords and users' names that are guessed                                      |
 //!
 //! # Where to start reading
 //!
@@ -105,6 +106,8 @@
 //! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
 //!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets and
 //!    `smtp/parameter.rs` for what stands behind; `smtp/offer.rs` tells which extensions there are.
+//!    Whoever logs in (`smtp/login.rs`, `intake/login.rs`) does so by a mechanism of `smtp/sasl`,
+//!    as one of `intake/users.rs`.
 //! 3. MAIL asks the queue for room, RCPT asks `intake/admission.rs`. `relay/route.rs` tells,
 //!    through the daemon, which lanes each recipient needs. The envelope goes into a draft as
 //!    records (`queue/draft.rs`, `queue/envelope.rs`).

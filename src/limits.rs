@@ -19,6 +19,14 @@ pub const SASL_CHALLENGE_BYTES_MAX: usize = 372;
 pub const LOGIN_NAME_BYTES_MAX: usize = 64;
 /// A password of theirs.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+/// A users file. With hashes of 150 bytes it holds [`USERS_MAX`] and their senders.
+pub const USERS_FILE_BYTES_MAX: usize = 128 * 1024;
+/// Users in one file.
+pub const USERS_MAX: usize = 500;
+/// Failed logins in one session; with the last it is closed.
+pub const LOGIN_FAILURES_MAX: u32 = 5;
+/// Addresses whose failed logins are remembered.
+pub const LOGIN_SOURCES_MAX: usize = 128;
 /// Replies of a session that wait to be written.
 pub const REPLIES_BYTES: usize = 1536;
 /// Room that must be free among the replies before the next command is read: the longest reply,

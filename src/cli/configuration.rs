@@ -10,7 +10,7 @@
 use super::Context;
 use super::exit::{Exit, Failure, tell};
 use crate::config::{self, Config, Host, Listener, ListenerTls};
-use crate::os::{process, tls};
+use crate::os::{process, tls, vault};
 use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -103,6 +103,12 @@ pub fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
     config.listen.iter().map(files).collect()
 }
 
+/// What is wrong with the users that it names, by file and line.
+pub fn users_faults(config: &Config) -> Vec<String> {
+    let faults = |users: &str| vault::read_users(Path::new(users)).err().unwrap_or_default();
+    config.users_files().into_iter().flat_map(faults).collect()
+}
+
 /// Whether the files that it names can be used; what is wrong with them if not.
 pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
     let mut lines = Vec::new();
@@ -115,6 +121,7 @@ pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
             _ => format!("environment: {key}: {unusable}"),
         });
     }
+    lines.extend(users_faults(&loaded.config));
     if lines.is_empty() { Ok(()) } else { Err(Broken(lines)) }
 }
 

@@ -139,6 +139,9 @@ fn describe(text: &mut String, message: &Object) {
     if let Some(uid) = message.number("login") {
         line("login", &uid.to_string());
     }
+    if !message.text("account").is_empty() {
+        line("account", message.text("account"));
+    }
     let mut arrival = String::new();
     let time = UnixTime { seconds: number("arrival"), trusted: true };
     // Only what it writes to could fail, and a String does not.

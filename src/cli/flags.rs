@@ -49,6 +49,7 @@ pub const VERBS: &[Verb] = &[
         "check [IMAGE] | salvage [IMAGE] DIR",
         "examines a dead image, writing nothing to it",
     ),
+    verb("passwd", "[FILE] USER", "sets the password of somebody who may log in"),
     verb("flush", "", "tries all mail that waits now"),
     verb("status", "[--json]", "how the daemon is; exit 0 fine, 1 degraded, 2 stuck"),
     verb("check", "", "reads the configuration and tells its effect and every fault in it"),

@@ -21,6 +21,7 @@ pub mod help;
 pub mod json;
 pub mod mailq;
 pub mod offline;
+pub mod passwd;
 pub mod places;
 pub mod queue;
 pub mod sendmail;
@@ -146,6 +147,7 @@ impl Call {
             b"flush" => flush::run(&context, words),
             b"status" => status::run(&context, words),
             b"serve" => serve::run(&context, words),
+            b"passwd" => passwd::run(&context, &words),
             b"spool" => spool::run(&context, words),
             b"gencert" => gencert::run(&context, words),
             b"check" => check::run(&context, words),

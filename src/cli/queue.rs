@@ -159,6 +159,9 @@ fn describe(text: &mut String, message: &Object) {
     if let Some(uid) = message.number("login") {
         line("login", &uid.to_string());
     }
+    if !message.text("account").is_empty() {
+        line("account", message.text("account"));
+    }
     for (number, field) in message.text("header").lines().enumerate() {
         line(if number == 0 { "header" } else { "" }, &field.replace('\t', "        "));
     }

@@ -279,7 +279,11 @@ fn announce(config: &Config, file: Option<&Path>, world: &World) {
 
 /// HUP. A config with faults changes nothing.
 fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
-    match configuration::read(context) {
+    let checked = configuration::read(context).and_then(|loaded| {
+        let faults = configuration::users_faults(&loaded.config);
+        if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
+    });
+    match checked {
         Ok(Loaded { config, file, .. }) => {
             let old = daemon.config();
             let fixed = [

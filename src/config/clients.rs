@@ -32,6 +32,8 @@ pub struct ClientPolicy {
     pub relay: bool,
     /// STARTTLS is offered, where the listener has it.
     pub starttls: bool,
+    /// May log in without TLS.
+    pub clear_auth: bool,
     /// Connections of one address at one time.
     pub connections: Option<u16>,
     /// Messages of one address an hour.
@@ -47,6 +49,7 @@ impl ClientPolicy {
     pub const STRANGER: ClientPolicy = ClientPolicy {
         relay: false,
         starttls: true,
+        clear_auth: false,
         connections: None,
         rate: None,
         size: None,
@@ -234,6 +237,7 @@ pub(super) fn write_clients(out: &mut impl Write, range: &ClientRange) -> Writte
     };
     pair(out, "relay", relay)?;
     pair(out, "starttls", yes(policy.starttls))?;
+    pair(out, "clear-auth", yes(policy.clear_auth))?;
     let numbers = [
         ("connections", policy.connections.map(|count| count.to_string())),
         ("rate", policy.rate.map(|count| count.to_string())),
@@ -288,6 +292,7 @@ mod tests {
         let expected = ClientPolicy {
             relay: true,
             starttls: false,
+            clear_auth: false,
             connections: Some(2),
             rate: Some(60),
             size: Some(1 << 20),

@@ -6,7 +6,7 @@
 use super::clients::write_clients;
 use super::draft::DEFAULT_RELAY;
 use super::value::{write_listen, write_pattern, write_size, write_time};
-use super::{Config, Listen, Listener, ListenerTls, Log, Relay, Via};
+use super::{Config, Listen, Listener, ListenerAuth, ListenerTls, Log, Relay, Via};
 use core::fmt::{Result, Write};
 use core::net::IpAddr;
 
@@ -43,6 +43,9 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     if let Some(from) = &config.from {
         pair(out, "from", from)?;
     }
+    if let Some(users) = &config.users {
+        pair(out, "users", users)?;
+    }
     pair(out, "spool", &config.spool)?;
     if let Some(size) = config.spool_size {
         pair(out, "spool-size", write_size(size))?;
@@ -63,7 +66,13 @@ fn write_listener(out: &mut impl Write, listener: &Listener) -> Result {
         pair(out, "cert", &files.cert)?;
         pair(out, "key", &files.key)?;
     }
-    Ok(())
+    match &listener.auth {
+        None => pair(out, "auth", "off"),
+        Some(ListenerAuth { users, is_required }) => {
+            pair(out, "auth", if *is_required { "required" } else { "optional" })?;
+            pair(out, "users", users)
+        }
+    }
 }
 
 fn write_places_of(places: &[Listen]) -> String {
@@ -139,6 +148,7 @@ mod tests {
         relay = smtp://[2001:db8::1]:26
         to! = me@example.net
         from = pi@example.net
+        users = /etc/mote.users
         spool = \"/var/my #1 spool\"
         spool-size = 1G
         run = /run/other
@@ -164,8 +174,11 @@ mod tests {
         tls = starttls
         cert = /a
         key = /a
+        auth = required
+        users = /etc/mote.other
         [listen plain]
         address = eth1
+        auth = off
         [relay office]
         url = smtp://office.example.net
         [route me@example.net]
@@ -179,6 +192,7 @@ mod tests {
         [clients lan]
         relay = yes
         starttls = no
+        clear-auth = yes
         connections = 4
         rate = 200
         size = 1M

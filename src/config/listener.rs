@@ -5,7 +5,7 @@
 
 use super::draft::{Draft, Given, check_name};
 use super::value;
-use super::{Certificate, Fault, Listen, Listener, ListenerTls};
+use super::{Certificate, Fault, Listen, Listener, ListenerAuth, ListenerTls};
 use crate::limits::LISTENERS_MAX;
 
 /// The submit and control sockets are listeners too.
@@ -19,6 +19,15 @@ pub(super) struct ListenerDraft {
     tls: Option<(Mode, u32)>,
     cert: Option<(String, u32)>,
     key: Option<(String, u32)>,
+    auth: Option<(Login, u32)>,
+    users: Option<(String, u32)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Login {
+    Off,
+    Optional,
+    Required,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,11 +47,19 @@ impl ListenerDraft {
             tls: None,
             cert: None,
             key: None,
+            auth: None,
+            users: None,
         })
     }
 
     /// What it comes to, with what is missing or contradicts itself written to `faults`.
-    fn finish(self, before: &[Listener], faults: &mut Vec<Fault>) -> Listener {
+    fn finish(
+        self,
+        before: &[Listener],
+        users: Option<&String>,
+        faults: &mut Vec<Fault>,
+    ) -> Listener {
+        let auth = self.finish_auth(users, faults);
         let mode = self.tls.map_or(Mode::Off, |(mode, _)| mode);
         let places = self.finish_places(mode, before, faults);
         let ListenerDraft { name, line, tls, cert, key, .. } = self;
@@ -75,7 +92,36 @@ impl ListenerDraft {
                 ListenerTls::Implicit(Certificate { cert, key })
             }
         };
-        Listener { name, places, tls }
+        Listener { name, places, tls, auth }
+    }
+
+    /// `global` is what the key `users` says above all sections.
+    fn finish_auth(
+        &self,
+        global: Option<&String>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<ListenerAuth> {
+        let mut complain = |line, message: &str| {
+            faults.push(Fault { line, message: message.into() });
+            None
+        };
+        let users = self.users.as_ref().map(|(users, _)| users).or(global);
+        match (self.auth, users) {
+            (Some((Login::Off, _)), _) => match &self.users {
+                Some((_, line)) => {
+                    complain(*line, "users: of no use with auth = off; leave one of the two out")
+                }
+                None => None,
+            },
+            (None, None) => None,
+            (Some((_, line)), None) => {
+                complain(line, "auth: who may log in? Add users, a file that 'mote passwd' writes")
+            }
+            (auth, Some(users)) => {
+                let is_required = auth.is_some_and(|(login, _)| login == Login::Required);
+                Some(ListenerAuth { users: users.clone(), is_required })
+            }
+        }
     }
 
     fn finish_places(
@@ -175,9 +221,41 @@ impl Draft {
         path.map(drop)
     }
 
+    /// `auth` of the current listener.
+    pub(super) fn set_listen_auth(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let word = given.word()?;
+        let login = match word {
+            "off" => Login::Off,
+            "required" => Login::Required,
+            _ => Login::Optional,
+        };
+        if let Some(listener) = self.listeners.get_mut(self.current) {
+            listener.auth = Some((login, given.line));
+        }
+        if word == "off" { Ok(()) } else { has_cryptography() }
+    }
+
+    /// `users` of the current listener.
+    pub(super) fn set_listen_users(&mut self, given: &Given<'_>) -> Result<(), String> {
+        let path = given.path()?;
+        if let Some(listener) = self.listeners.get_mut(self.current) {
+            listener.users = Some((path, given.line));
+        }
+        has_cryptography()
+    }
+
+    /// `users` above all sections.
+    pub(super) fn set_users(&mut self, given: &Given<'_>) -> Result<(), String> {
+        self.config.users = Some(given.path()?);
+        has_cryptography()
+    }
+
     /// All of them. Whoever names listeners of his own has no use for the default.
     pub(super) fn finish_listeners(&mut self, faults: &mut Vec<Fault>) {
         let drafts = core::mem::take(&mut self.listeners);
+        if let (Some(users), Some(default)) = (&self.config.users, self.config.listen.first_mut()) {
+            default.auth = Some(ListenerAuth { users: users.clone(), is_required: false });
+        }
         if let (false, false, Some(default)) =
             (drafts.is_empty(), self.is_listen_given, self.config.listen.first_mut())
         {
@@ -185,13 +263,23 @@ impl Draft {
         }
         for draft in drafts {
             let line = draft.line;
-            let listener = draft.finish(&self.config.listen, faults);
+            let users = self.config.users.as_ref();
+            let listener = draft.finish(&self.config.listen, users, faults);
             self.config.listen.push(listener);
             let count: usize = self.config.listen.iter().map(|other| other.places.len()).sum();
             if count > PLACES_MAX {
                 let message = format!("at most {PLACES_MAX} places to listen, in all");
                 faults.push(Fault { line, message });
             }
+        }
+    }
+}
+
+fn has_cryptography() -> Result<(), String> {
+    match cfg!(feature = "tls") {
+        true => Ok(()),
+        false => {
+            Err("this build cannot check passwords: it was made without the feature tls".into())
         }
     }
 }

@@ -29,6 +29,7 @@ pub use ini::FILE_BYTES_MAX;
 pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
 pub use table::{key_names, write_markdown, write_plain};
+pub use value::pattern as parse_pattern;
 pub use warnings::warnings;
 
 use crate::mail::address::Address;
@@ -55,6 +56,8 @@ pub struct Config {
     pub to: Option<To>,
     /// The envelope sender of everything that is sent on.
     pub from: Option<String>,
+    /// The file of those who may log in, where a listener names no other; none: nobody.
+    pub users: Option<String>,
     /// The directory of the queue image and the drop directory.
     pub spool: String,
     /// The directory of the submit and control sockets.
@@ -96,6 +99,17 @@ pub struct Listener {
     pub places: Vec<Listen>,
     /// Whether TLS is spoken there.
     pub tls: ListenerTls,
+    /// Whether one can log in there; none: no.
+    pub auth: Option<ListenerAuth>,
+}
+
+/// Who can log in at a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerAuth {
+    /// The file of users.
+    pub users: String,
+    /// Nobody sends mail without.
+    pub is_required: bool,
 }
 
 /// Whether and when a listener speaks TLS, and with what.
@@ -242,9 +256,22 @@ impl Config {
 
     /// The listener of that number; one that is not there is the key `listen`.
     pub fn listener(&self, number: u8) -> &Listener {
-        const NONE: &Listener =
-            &Listener { name: String::new(), places: Vec::new(), tls: ListenerTls::Off };
+        const NONE: &Listener = &Listener {
+            name: String::new(),
+            places: Vec::new(),
+            tls: ListenerTls::Off,
+            auth: None,
+        };
         self.listen.get(usize::from(number)).or(self.listen.first()).unwrap_or(NONE)
+    }
+
+    /// Every file of users, once.
+    pub fn users_files(&self) -> Vec<&str> {
+        let all = self.listen.iter().filter_map(|listener| listener.auth.as_ref());
+        let mut files: Vec<&str> = all.map(|auth| auth.users.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// Takes the listeners of `old`, whose sockets are open, with what this config says of those
@@ -269,7 +296,7 @@ impl Config {
 
 impl Pattern {
     /// Whether `address`, which is local or not, is one of these.
-    fn holds(&self, address: Address<'_>, is_local: bool) -> bool {
+    pub fn holds(&self, address: Address<'_>, is_local: bool) -> bool {
         match self {
             Pattern::Any => true,
             Pattern::Local => is_local,
@@ -325,6 +352,22 @@ mod tests {
         assert_eq!(config.listener(2).tls, ListenerTls::Implicit(files()));
         assert_eq!(config.listener(3).tls, ListenerTls::Starttls(files()));
         assert_eq!(config.listener(99).name, "");
+    }
+
+    #[test]
+    fn listeners_where_one_can_log_in() {
+        let config = config(
+            "users = /u\n[listen a]\naddress = 10.0.0.1\n\
+             [listen b]\naddress = 10.0.0.2\nauth = off\n\
+             [listen c]\naddress = 10.0.0.3\nauth = required\nusers = /v\n",
+        );
+        let of = |number| {
+            let auth = config.listener(number).auth.as_ref();
+            auth.map(|auth| (auth.users.as_str(), auth.is_required))
+        };
+        assert_eq!([of(0), of(1)], [Some(("/u", false)); 2]);
+        assert_eq!([of(2), of(3)], [None, Some(("/v", true))]);
+        assert_eq!(config.users_files(), ["/u", "/v"]);
     }
 
     #[test]

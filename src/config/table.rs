@@ -197,6 +197,16 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Global,
+        name: "users",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "",
+        help: "Who may log in (AUTH), and then send mail to anyone: a file that mote passwd \
+               writes, and that others cannot read. Logging in is offered inside TLS, else only to \
+               [clients RANGE] with clear-auth.",
+        set: Draft::set_users,
+    },
+    Key {
+        section: Section::Global,
         name: "spool",
         kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
         default: "(/var/spool/mote; without a file spool under the home)",
@@ -360,6 +370,23 @@ pub(super) const KEYS: &[Key] = &[
         set: Draft::set_listen_key,
     },
     Key {
+        section: Section::Listen,
+        name: "auth",
+        kind: Kind::Words(&["off", "optional", "required"]),
+        default: "(optional where there are users, else off)",
+        help: "Whether clients can log in; required: whoever has not cannot send anything. Offered \
+               inside TLS, else only to [clients RANGE] with clear-auth.",
+        set: Draft::set_listen_auth,
+    },
+    Key {
+        section: Section::Listen,
+        name: "users",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "(users above all sections)",
+        help: "Who may log in here, if not the same as elsewhere.",
+        set: Draft::set_listen_users,
+    },
+    Key {
         section: Section::Relay,
         name: "url",
         kind: Kind::Other("smtp://HOST[:PORT]"),
@@ -392,6 +419,15 @@ pub(super) const KEYS: &[Key] = &[
         help: "Is offered STARTTLS, where the listener has it. no is for old printers, which begin \
                TLS 1.0 as soon as they see it, and fail.",
         set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.starttls = is),
+    },
+    Key {
+        section: Section::Clients,
+        name: "clear-auth",
+        kind: YES_OR_NO,
+        default: "no",
+        help: "May log in without TLS: everyone on the way can read the password, or with \
+               SCRAM-SHA-256 guess at it.",
+        set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.clear_auth = is),
     },
     Key {
         section: Section::Clients,

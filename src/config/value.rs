@@ -262,7 +262,7 @@ fn host_and_port(text: &str, rest: &str) -> Result<(String, u16), String> {
 }
 
 /// Which recipients a route is for.
-pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+pub fn pattern(text: &str) -> Result<Pattern, String> {
     let wrong = || {
         format!(
             "'{text}' is no pattern; \

@@ -3,8 +3,8 @@
 //! Printed by `mote check`. None of it stops anything.
 
 use super::clients::is_wide;
-use super::value::{is_near, write_size};
-use super::{ClientRange, Config, Pattern, Relay, Via};
+use super::value::{self, is_near, write_size};
+use super::{ClientRange, Config, Listener, ListenerTls, Pattern, Relay, Via};
 use core::net::IpAddr;
 
 /// One sentence each.
@@ -44,6 +44,15 @@ pub fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     found.extend(config.clients.iter().filter_map(|range| shadowed(config, range)));
+    found.extend(config.listen.iter().filter_map(|listener| unreachable(config, listener)));
+    for range in config.clients.iter().filter(|range| range.policy.clear_auth) {
+        if !value::is_in_lan(range.network, range.prefix) && !range.network.is_loopback() {
+            found.push(format!(
+                "[clients {}/{}] may log in without TLS: everyone on the way can read passwords",
+                range.network, range.prefix
+            ));
+        }
+    }
     if let Some(size) = config.spool_size.filter(|size| *size < config.message_size) {
         found.push(format!(
             "message-size is {}, but the queue has only {}: larger messages are refused",
@@ -64,6 +73,20 @@ fn shadowed(config: &Config, range: &ClientRange) -> Option<String> {
     Some(format!(
         "[clients {}/{}] may not relay, though {}/{} around it may; if it shall, add relay = yes",
         range.network, range.prefix, wider.network, wider.prefix
+    ))
+}
+
+/// Nobody could ever log in there, and whoever has not cannot send.
+fn unreachable(config: &Config, listener: &Listener) -> Option<String> {
+    let is_required = listener.auth.as_ref().is_some_and(|auth| auth.is_required);
+    let is_clear = config.clients.iter().any(|range| range.policy.clear_auth);
+    if !is_required || listener.tls != ListenerTls::Off || is_clear {
+        return None;
+    }
+    Some(format!(
+        "[listen {}] takes mail of nobody: auth is required, and offered only inside TLS; add \
+         tls, or clear-auth = yes for some clients",
+        listener.name
     ))
 }
 
@@ -100,6 +123,7 @@ mod tests {
         assert_eq!(warned("relay = smtp://[fe80::1]"), "");
         assert_eq!(warned("relay = smtp://localhost:2525"), "");
         assert_eq!(warned("relay = maildir:/m"), "");
+        assert_eq!(warned("relay = maildir:/m\n[clients lan]\nrelay = yes\nclear-auth = yes"), "");
     }
 
     #[test]
@@ -114,6 +138,8 @@ mod tests {
             ("[clients ::/0]\nrelay = everyone", "open relay"),
             ("[clients lan]\nrelay = yes\n[clients 10.0.0.0/24]\nrate = 9", "10.0.0.0/8 around it"),
             ("spool-size = 1M", "only 1M"),
+            ("[clients 8.0.0.0/8]\nclear-auth = yes", "read passwords"),
+            ("users = /u\n[listen a]\naddress = ::1\nauth = required", "takes mail of nobody"),
         ] {
             assert!(warned(text).contains(word), "{text}");
         }

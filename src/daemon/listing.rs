@@ -8,6 +8,7 @@
 use super::control::Admin;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
+use crate::limits::LOGIN_NAME_BYTES_MAX;
 use crate::queue::Ticket;
 use crate::queue::disk::{Block, Disk};
 use crate::queue::envelope::Record;
@@ -59,6 +60,7 @@ struct Open {
     number: u8,
     client: Text<CLIENT_BYTES_MAX>,
     login: Option<u32>,
+    account: Text<LOGIN_NAME_BYTES_MAX>,
 }
 
 /// What of it comes next.
@@ -175,8 +177,8 @@ fn open<W: Disk>(
             let from = Quoted(sender);
             let _ = write!(out, ",\"from\":{from},\"size\":{size},\"arrival\":{arrival}");
             let _ = write!(out, ",\"recipients\":[");
-            let (client, login) = (Text::new(), None);
-            Ok(Open { message, depth, part: Part::Recipients, number: 0, client, login })
+            let (client, login, account) = (Text::new(), None, Text::new());
+            Ok(Open { message, depth, part: Part::Recipients, number: 0, client, login, account })
         }
         _ => Err(ReadError::Unreadable),
     }
@@ -205,6 +207,9 @@ fn recipients<W: Disk>(
                     open.client = Text::from(client);
                 }
                 Ok(Some(Record::Login(uid))) => open.login = Some(uid),
+                Ok(Some(Record::Account(name))) => {
+                    open.account = Text::from(core::str::from_utf8(name).unwrap_or("?"));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(after_recipients(open, out)),
             }
@@ -271,6 +276,9 @@ fn after_recipients(mut open: Open, out: &mut Buffer) -> Option<Open> {
     let _ = write!(out, ",\"client\":{}", Quoted(open.client.as_str().as_bytes()));
     if let Some(uid) = open.login {
         let _ = write!(out, ",\"login\":{uid}");
+    }
+    if !open.account.is_empty() {
+        let _ = write!(out, ",\"account\":{}", Quoted(open.account.as_str().as_bytes()));
     }
     if open.depth == Depth::Full {
         let _ = out.write_str(",\"header\":\"");

@@ -35,6 +35,8 @@ impl Daemon {
             }
             self.serve_session(index, world, now);
         }
+        // A password that waits to be checked.
+        self.is_busy |= self.visitors.throttle.end_turn();
     }
 
     /// Moves bytes both ways until one side has no more to give.

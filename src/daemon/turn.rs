@@ -26,6 +26,7 @@ use crate::limits::CONTROL_SLOTS;
 use crate::queue::recovery::{Found, RecoverError, recover};
 use crate::queue::{NotDurable, Queue, Receipt};
 use crate::relay::forwarder::{self, Forwarder};
+use crate::smtp::sasl::server::OFFERED;
 use core::time::Duration;
 
 const OWNER_IMPORT: u32 = 1 << 30;
@@ -339,6 +340,10 @@ impl Daemon {
         let admission = admission.within(&self.queue);
         let listener = if let Door::Smtp(listener) = door { listener } else { 0 };
         session.open(peer, listener, admission, owner(handle), now.instant);
+        if let (Peer::Tcp(_), Some(auth)) = (peer, &self.config.listener(listener).auth) {
+            let keys = world.users(&auth.users);
+            session.offer_login(keys.map_or(OFFERED, |keys| keys.users.mechanisms()));
+        }
         if is_beyond_its_number(handle.index, &self.sessions) {
             // Who has just hung up and comes again shall not be counted twice.
             for index in 0..self.sessions.capacity() {

@@ -1,8 +1,9 @@
 //! What the daemon needs of the world outside, as traits; `os` is the real one, the simulator
 //! another.
 //!
-//! Not here: [`crate::queue::disk::Disk`], [`crate::relay::mailbox::Mailbox`] and
-//! [`crate::intake::drop_directory::DropDirectory`], which belong to the rooms that need them.
+//! Not here: [`crate::queue::disk::Disk`], [`crate::relay::mailbox::Mailbox`],
+//! [`crate::intake::drop_directory::DropDirectory`] and [`Vault`], which belong to the rooms that
+//! need them.
 //! Every call returns at once, but for `sync` of the disk and the mailbox, which take what the
 //! medium takes. A socket is named by a [`Token`] that the daemon chooses: one per slot, so the
 //! table of sockets is as fixed as the table of slots. Readiness is a hint: a call on a socket that
@@ -12,6 +13,7 @@ use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::intake::drop_directory::DropDirectory;
 pub use crate::intake::peer::{Peer, Secured};
+use crate::intake::users::Vault;
 use crate::queue::disk::Disk;
 use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
@@ -137,6 +139,6 @@ pub trait Random {
 }
 
 /// The whole outside, as one value that is handed through a turn.
-pub trait World: Disk + Net + Resolver + Clock + Mailbox + DropDirectory {}
+pub trait World: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault {}
 
-impl<W: Disk + Net + Resolver + Clock + Mailbox + DropDirectory> World for W {}
+impl<W: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault> World for W {}

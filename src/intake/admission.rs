@@ -18,6 +18,8 @@ pub struct Admission {
     pub relay: bool,
     /// STARTTLS is offered, where its listener has it.
     pub starttls: bool,
+    /// May log in without TLS.
+    pub clear_auth: bool,
     /// Connections of its address at one time.
     pub connections_max: u16,
     /// Messages of its address an hour.
@@ -33,6 +35,7 @@ impl Admission {
     pub const NOBODY: Admission = Admission {
         relay: false,
         starttls: false,
+        clear_auth: false,
         connections_max: u16::MAX,
         rate: None,
         size_max: 0,
@@ -46,6 +49,7 @@ impl Admission {
         Admission {
             relay: policy.relay,
             starttls: policy.starttls,
+            clear_auth: policy.clear_auth,
             connections_max: policy.connections.unwrap_or(u16::MAX),
             rate: policy.rate,
             size_max: size.min(config.message_size),

@@ -503,7 +503,7 @@ impl Adopted {
             Record::Login(uid) if uid != self.uid && self.uid != 0 => {
                 return Err(Fault::Bad("its owner is not its sender"));
             }
-            Record::Login(_) | Record::Client(_) | Record::DropName(_) => {}
+            Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Account(_) => {}
         }
         Ok(())
     }

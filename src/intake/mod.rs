@@ -5,20 +5,26 @@
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `import` mail that `sendmail` left in the drop directory
 //! - `peer` who connected
-//! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour
+//! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour, and
+//!   `throttle`, their failed logins
+//! - `login` logging in, step by step; `access` what it allows; `users` who may
 //! - `drop_directory` what that needs of the world
 //!
 //! Knows the smtp machines and the queue, never the relay: where a recipient's mail will go is a
 //! number that the caller's [`Lookout`] tells.
 
+mod access;
 pub mod admission;
 pub mod drop_directory;
 pub mod import;
+pub mod login;
 pub mod peer;
 pub mod rates;
 mod security;
 pub mod session;
 mod terms;
+pub mod throttle;
+pub mod users;
 pub mod visitors;
 
 use crate::mail::address::Address;

@@ -55,6 +55,7 @@ impl Session {
         self.work.secured = Some(secured);
         self.work.hello.clear();
         self.work.is_extended = false;
+        self.work.login.forget();
         let terms = self.work.terms(config);
         self.server.secured(&terms, &mut self.replies, now);
         self.stand = Stand::Open;

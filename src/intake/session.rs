@@ -16,7 +16,9 @@
 
 use super::Lookout;
 use super::admission::{Admission, queue_reply};
-use super::peer::{Peer, Secured, Source};
+use super::login::Login;
+use super::peer::{Peer, Secured};
+use super::users::Vault;
 use super::visitors::Visitors;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
@@ -31,6 +33,7 @@ use crate::queue::draft::{Draft, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
 use crate::smtp::reply::Reply;
+use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{Event, Server};
 use core::fmt::Write as _;
 
@@ -90,6 +93,9 @@ pub(super) struct Work {
     owner: u32,
     pub(super) hello: Text<64>,
     pub(super) is_extended: bool,
+    /// How the peer may log in, once it may.
+    pub(super) mechanisms: Mechanisms,
+    pub(super) login: Login,
     block: Box<Block>,
     pub(super) transaction: Option<Transaction>,
     sender: Text<254>,
@@ -123,6 +129,8 @@ impl Session {
                 owner: 0,
                 hello: Text::new(),
                 is_extended: false,
+                mechanisms: Mechanisms::NONE,
+                login: Login::new(),
                 block: new_block(),
                 transaction: None,
                 sender: Text::new(),
@@ -155,6 +163,8 @@ impl Session {
         self.work.admission = admission;
         self.work.owner = owner;
         self.work.hello.clear();
+        self.work.mechanisms = Mechanisms::NONE;
+        self.work.login.clear();
         self.stand = Stand::Open;
         self.is_securing = false;
         self.is_deserted = false;
@@ -267,12 +277,16 @@ impl Session {
         debug_assert!(self.stand != Stand::AwaitCommit, "a verdict is due");
         self.work.give_up(queue);
         self.stand = Stand::Closing;
+        if !self.work.mechanisms.is_empty() {
+            // What was sent too early, or too long, or to be cancelled, was a password too.
+            self.input.wipe();
+        }
     }
 
     /// When to call [`Session::timed_out`].
     pub fn deadline(&self, config: &Config) -> Option<Instant> {
         let stalled = self.stalled_since.map(|since| since + config.command_timeout);
-        earliest(self.server.deadline(), stalled)
+        earliest(earliest(self.server.deadline(), self.work.login.deadline()), stalled)
     }
 
     /// A deadline has passed: says 421, or gives up on a peer that does not read.
@@ -289,15 +303,20 @@ impl Session {
     }
 
     /// Takes what has been read as far as it goes.
-    pub fn proceed<D: Disk>(&mut self, context: &mut Context<'_, D>) {
+    pub fn proceed<D: Disk + Vault>(&mut self, context: &mut Context<'_, D>) {
         let now = context.now.instant;
         let Session { server, input, replies, work, stand, last_useful, .. } = self;
-        let terms = work.terms(context.config);
+        if let Some(reply) = work.login.due(now) {
+            server.answer(reply, replies, now);
+        }
+        let mut terms = work.terms(context.config);
         while matches!(stand, Stand::Open | Stand::AwaitTls) {
+            terms.offers.auth.is_held = context.visitors.throttle.is_spent();
             let (consumed, event) = server.step(input.readable(), replies, &terms, now);
             match event {
                 Event::Wait => {
                     input.consume(consumed);
+                    work.wait(input, context.visitors);
                     return;
                 }
                 Event::Again => *last_useful = now,
@@ -309,6 +328,13 @@ impl Session {
                 Event::Recipient { path, .. } => {
                     server.answer(work.recipient(path, context), replies, now);
                     *last_useful = now;
+                }
+                Event::Auth(auth) => {
+                    work.log_in(auth, server, replies, context);
+                    input.consume(consumed);
+                    input.wipe_consumed();
+                    *last_useful = now;
+                    continue;
                 }
                 Event::Data => server.answer(work.data(), replies, now),
                 Event::Body(bytes) => work.body(bytes, context),
@@ -347,15 +373,11 @@ impl Session {
                 let id = Base62(receipt.ticket().seq);
                 self.server.accepted(id, &mut self.replies, now);
                 let (size, count) = transaction.measure;
-                let (before, version) = match self.work.secured {
-                    Some(secured) => (", tls=", secured.version),
-                    None => ("", ""),
-                };
                 log::info!(
-                    "{id}: from=<{}>, client={}{before}{version}, size={size}, nrcpt={count}, \
-                     msgid={}",
+                    "{id}: from=<{}>, client={}{}, size={size}, nrcpt={count}, msgid={}",
                     self.work.sender.as_str(),
                     self.work.peer,
+                    self.work.manner(),
                     transaction.scan.message_id()
                 );
             }
@@ -389,15 +411,7 @@ impl Default for Session {
 const USEFUL_BYTES: usize = 64;
 
 impl Work {
-    fn hello(&mut self, name: &[u8], extended: bool) {
-        self.hello.clear();
-        let name = core::str::from_utf8(name).unwrap_or("?");
-        // A Text cuts what is too long, it never fails.
-        let _ = self.hello.write_str(name);
-        self.is_extended = extended;
-    }
-
-    fn mail<D: Disk>(
+    fn mail<D: Disk + Vault>(
         &mut self,
         path: ReversePath<'_>,
         size: Option<u64>,
@@ -406,12 +420,15 @@ impl Work {
         if size.is_some_and(|size| size > self.admission.size_max) {
             return Reply::TOO_BIG;
         }
+        if let Err(reply) = self.check_sender(path, context) {
+            return reply;
+        }
         let now = context.now.instant;
         let rated = self.rated();
         if rated.is_some_and(|(source, rate)| !context.visitors.rates.allows(source, rate, now)) {
             return Reply::TOO_MANY_MESSAGES;
         }
-        let origin = self.admission.origin();
+        let origin = self.granted().origin();
         let mut draft = match context.queue.begin(context.disk, origin, size) {
             Ok(draft) => draft,
             Err(error) => return queue_reply(error),
@@ -443,18 +460,13 @@ impl Work {
         }
     }
 
-    /// Where its messages are counted, and how many there may be in an hour.
-    fn rated(&self) -> Option<(Source, u16)> {
-        Some((self.peer.source()?, self.admission.rate?))
-    }
-
     fn open_envelope<D: Disk>(
         &mut self,
         draft: &mut Draft,
         context: &mut Context<'_, D>,
     ) -> Result<(), QueueError> {
         let protocol = self.protocol();
-        let Work { block, sender, peer, hello, .. } = self;
+        let Work { block, sender, peer, hello, login, .. } = self;
         let mut client = Text::<128>::new();
         // A Text cuts what is too long, it never fails.
         let _ = match peer {
@@ -466,7 +478,7 @@ impl Work {
             Some(Record::Client(client.as_str().as_bytes())),
             match *peer {
                 Peer::Unix { uid } => Some(Record::Login(uid)),
-                Peer::Tcp(_) => None,
+                Peer::Tcp(_) => login.name().map(|name| Record::Account(name.as_bytes())),
             },
         ];
         for record in records.iter().flatten() {
@@ -480,12 +492,13 @@ impl Work {
         recipient: Address<'_>,
         context: &mut Context<'_, D>,
     ) -> Reply {
+        let admission = self.granted();
         let Some(transaction) = &mut self.transaction else { return Reply::LOCAL_ERROR };
         let Some(draft) = &mut transaction.draft else {
             return transaction.refusal.unwrap_or(Reply::LOCAL_ERROR);
         };
         let already = draft.recipients();
-        if let Err(reply) = self.admission.recipient(context.config, recipient, already) {
+        if let Err(reply) = admission.recipient(context.config, recipient, already) {
             return reply;
         }
         let record = Record::Recipient(recipient.as_str().as_bytes());
@@ -555,7 +568,7 @@ impl Work {
         if matches!(self.peer, Peer::Unix { .. }) {
             flags |= Header::SUBMITTED;
         }
-        if !self.admission.relay {
+        if !self.granted().relay {
             flags |= Header::STRANGER;
         }
         let needs = if transaction.is_open_ended { 0 } else { transaction.needs };

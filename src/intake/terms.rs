@@ -1,10 +1,13 @@
 //! What a session is held to and offered, by who the peer is and by what listener it came in, and
 //! what Received calls the way that it spoke.
 
+use super::peer::Source;
 use super::session::Work;
 use crate::config::{Config, ListenerTls};
+use crate::mail::stamp::Protocol;
 use crate::smtp::offer::Offers;
 use crate::smtp::server::Terms;
+use core::fmt::Write as _;
 
 impl Work {
     /// For the server machine.
@@ -23,15 +26,31 @@ impl Work {
         let tls = &config.listener(self.listener).tls;
         let is_there = matches!(tls, ListenerTls::Starttls(_));
         let starttls = is_there && self.admission.starttls;
-        Offers { starttls, limits: true, chunking: true, ..Offers::BASIC }
+        let auth = self.auth(config);
+        Offers { starttls, limits: true, chunking: true, auth, ..Offers::BASIC }
     }
 
     /// What Received calls the protocol: RFC 3848, which has no word for HELO inside TLS.
     pub(super) fn protocol(&self) -> &'static str {
-        match (self.is_extended, self.secured) {
-            (false, _) => "SMTP",
-            (true, None) => "ESMTP",
-            (true, Some(_)) => "ESMTPS",
-        }
+        let protocol = Protocol {
+            is_extended: self.is_extended,
+            is_utf8: false,
+            is_secure: self.secured.is_some(),
+            is_authenticated: self.login.name().is_some(),
+        };
+        protocol.word()
+    }
+    /// What it calls itself.
+    pub(super) fn hello(&mut self, name: &[u8], extended: bool) {
+        self.hello.clear();
+        let name = core::str::from_utf8(name).unwrap_or("?");
+        // A Text cuts what is too long, it never fails.
+        let _ = self.hello.write_str(name);
+        self.is_extended = extended;
+    }
+
+    /// Where its messages are counted, and how many there may be in an hour.
+    pub(super) fn rated(&self) -> Option<(Source, u16)> {
+        Some((self.peer.source()?, self.admission.rate?))
     }
 }

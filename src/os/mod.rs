@@ -24,12 +24,15 @@ pub mod process;
 pub mod random;
 mod reactor;
 mod resolver;
+pub mod secret_file;
 pub(crate) mod signals;
 mod socket;
+pub mod terminal;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 pub mod tls;
+pub mod vault;
 mod watch;
 pub mod world;

@@ -111,6 +111,13 @@ pub fn is_trusted_owner(uid: u32) -> bool {
         || user_by_name(DAEMON_USER).is_some_and(|daemon| daemon.uid == uid)
 }
 
+/// True for the groups that may read secrets: root's, the daemon's, and our own.
+pub fn is_trusted_group(gid: u32) -> bool {
+    gid == 0
+        || gid == group_id()
+        || user_by_name(DAEMON_USER).is_some_and(|daemon| daemon.gid == gid)
+}
+
 /// What the system calls itself; "localhost" if it has no name.
 #[allow(unsafe_code)]
 pub fn hostname() -> String {

@@ -14,6 +14,7 @@ use crate::daemon::world::{
     Accepted, Clock, Event, Net, NetError, Random, Resolver, Secured, Side, Token, Transfer,
 };
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::intake::users::{Keys, Vault};
 use crate::limits::LISTENERS_MAX;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
@@ -27,6 +28,7 @@ use crate::os::reactor::{EVENTS_MAX, Reactor, Ready};
 use crate::os::resolver::NameResolver;
 use crate::os::signals::{Signal, Signals};
 use crate::os::tls;
+use crate::os::vault::UsersFiles;
 use crate::os::watch::Watch;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
@@ -193,6 +195,7 @@ pub struct World {
     random: SystemRandom,
     maildirs: Maildirs,
     drops: Drops,
+    users: UsersFiles,
     listeners: Vec<ListenerKind>,
     told: Told,
     /// When the drop directory is looked into next, where there is no watch.
@@ -286,6 +289,7 @@ impl World {
             random,
             maildirs: Maildirs::new(settings.mailbox_slots),
             drops,
+            users: UsersFiles::default(),
             listeners,
             // Whatever lies in the drop directory has been there before the watch.
             told: Told { drop: true, ..Told::default() },
@@ -480,6 +484,12 @@ impl Clock for World {
 impl Random for World {
     fn fill(&mut self, bytes: &mut [u8]) {
         self.random.fill(bytes);
+    }
+}
+
+impl Vault for World {
+    fn users(&mut self, path: &str) -> Option<Keys<'_>> {
+        self.users.users(path)
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Record<'a> {
     Login(u32),
     /// The drop file that it was imported from.
     DropName([u8; 32]),
+    /// Who had logged in (AUTH) to hand it in.
+    Account(&'a [u8]),
 }
 
 /// The envelope cannot be understood by this version, or is not one.
@@ -38,6 +40,7 @@ const RECIPIENT: u8 = 2;
 const CLIENT: u8 = 3;
 const LOGIN: u8 = 4;
 const DROP_NAME: u8 = 5;
+const ACCOUNT: u8 = 13;
 
 impl Record<'_> {
     /// Hands the record's bytes to `each`, head and value, in one or two pieces. A value beyond
@@ -53,6 +56,7 @@ impl Record<'_> {
                 (LOGIN, 0, &number)
             }
             Record::DropName(name) => (DROP_NAME, CRITICAL, name),
+            Record::Account(name) => (ACCOUNT, 0, name),
         };
         let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
         let length = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
@@ -117,7 +121,7 @@ impl RecordReader {
             return Ok(taken);
         }
         let length = usize::from(u16::from_le_bytes([low, high]));
-        if !(SENDER..=DROP_NAME).contains(&kind) {
+        if !(SENDER..=DROP_NAME).contains(&kind) && kind != ACCOUNT {
             if flags & CRITICAL != 0 {
                 return Err(Unreadable);
             }
@@ -157,6 +161,7 @@ impl RecordReader {
             RECIPIENT => Record::Recipient(value),
             CLIENT => Record::Client(value),
             LOGIN => Record::Login(u32::from_le_bytes(value.try_into().or(Err(Unreadable))?)),
+            ACCOUNT => Record::Account(value),
             _ => Record::DropName(value.try_into().or(Err(Unreadable))?),
         })
     }
@@ -213,6 +218,7 @@ mod tests {
             Record::Client(b"[192.0.2.1] printer"),
             Record::Login(1000),
             Record::DropName([b'7'; 32]),
+            Record::Account(b"alice"),
         ];
         let bytes = encoded(&records);
         let expected: Vec<String> = records.iter().map(|r| format!("{r:?}")).collect();

@@ -200,7 +200,7 @@ impl Attempt {
                 Record::Client(text) => {
                     self.client = Text::from(core::str::from_utf8(text).unwrap_or_default());
                 }
-                Record::Login(_) | Record::DropName(_) => {}
+                Record::Login(_) | Record::DropName(_) | Record::Account(_) => {}
                 Record::Recipient(text) => {
                     let text = core::str::from_utf8(text).or(Err(ReadError::Unreadable))?;
                     let text = Text::<ADDRESS_BYTES_MAX>::from(text);

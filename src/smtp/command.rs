@@ -17,6 +17,7 @@ use super::parameter::{
     MailParameters, RcptParameters, parse_mail_parameters, parse_rcpt_parameters,
 };
 use super::reply::Reply;
+use super::sasl::Encoded;
 use crate::limits::DOMAIN_BYTES_MAX;
 use crate::mail::address::{
     Address, AddressError, Charset, ForwardPath, ReversePath, parse_forward_path,
@@ -48,6 +49,13 @@ pub enum Command<'a> {
     Data,
     /// BDAT, offered or not: its bytes follow.
     Bdat(ChunkSize),
+    /// AUTH (RFC 4954), where it is offered, even if only behind TLS.
+    Auth {
+        /// What stands for the mechanism's name.
+        mechanism: &'a [u8],
+        /// All that stands behind it.
+        initial: Option<Encoded<'a>>,
+    },
     /// RSET.
     Rset,
     /// NOOP, with anything behind it.
@@ -139,6 +147,8 @@ pub fn parse<'a>(line: &'a [u8], offers: &Offers) -> Result<Command<'a>, Command
         alone(Command::Data, argument)
     } else if is(b"BDAT") {
         chunk::parse_size(argument).map(Command::Bdat).ok_or(CommandError::Chunk)
+    } else if is(b"AUTH") && !offers.auth.mechanisms.is_empty() {
+        parse_auth(argument)
     } else if is(b"RSET") {
         alone(Command::Rset, argument)
     } else if is(b"NOOP") {
@@ -174,6 +184,13 @@ fn parse_name(argument: &[u8]) -> Result<&[u8], CommandError> {
     let printable = name.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let fits = !name.is_empty() && name.len() <= DOMAIN_BYTES_MAX;
     if printable && fits { Ok(name) } else { Err(CommandError::Hello) }
+}
+
+fn parse_auth(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let end = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
+    let (mechanism, rest) = argument.split_at_checked(end).unwrap_or((argument, &[]));
+    let initial = rest.strip_prefix(b" ").map(Encoded);
+    behind(Command::Auth { mechanism, initial }, mechanism)
 }
 
 fn parse_mail<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {

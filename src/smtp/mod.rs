@@ -9,6 +9,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod line;
+pub mod login;
 pub mod offer;
 mod pace;
 pub mod parameter;

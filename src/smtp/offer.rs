@@ -9,6 +9,7 @@
 //!
 //! Limits: the whole answer, with a hostname of 255 bytes, fits into [`REPLY_BYTES_MAX`].
 
+use super::login::AuthOffer;
 use crate::base::buffer::Buffer;
 use crate::base::time::UnixTime;
 use crate::limits::REPLY_BYTES_MAX;
@@ -34,8 +35,8 @@ pub struct Offers {
     pub dsn: bool,
     /// FUTURERELEASE, RFC 4865, and how far ahead.
     pub hold: Option<HoldMax>,
-    /// AUTH, RFC 4954: the parameter of MAIL is understood.
-    pub auth: bool,
+    /// AUTH, RFC 4954.
+    pub auth: AuthOffer,
 }
 
 /// How long a message may be held before it goes.
@@ -58,7 +59,7 @@ impl Offers {
         utf8: false,
         dsn: false,
         hold: None,
-        auth: false,
+        auth: AuthOffer::NONE,
     };
 
     /// What is there whoever the peer is.
@@ -102,17 +103,22 @@ fn write_lines(
         write_timestamp(out, hold.until)?;
         out.write_str("\r\n")?;
     }
+    if offers.auth.is_told() {
+        write!(out, "250-AUTH {}\r\n", offers.auth.mechanisms)?;
+    }
     out.write_str("250 ENHANCEDSTATUSCODES\r\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sasl::{Mechanism, Mechanisms};
     use super::*;
 
     #[test]
     fn the_longest_answer_fits() {
         let hold =
             HoldMax { seconds: u32::MAX, until: UnixTime { seconds: i64::MAX, trusted: true } };
+        let mechanisms = Mechanism::ALL.into_iter().fold(Mechanisms::NONE, Mechanisms::with);
         let offers = Offers {
             basic: true,
             starttls: true,
@@ -122,7 +128,7 @@ mod tests {
             utf8: true,
             dsn: true,
             hold: Some(hold),
-            auth: true,
+            auth: AuthOffer { mechanisms, ..AuthOffer::NONE },
         };
         let mut out = Buffer::new(REPLY_BYTES_MAX);
         write_hello(&mut out, &"h".repeat(255), u64::MAX, u8::MAX, &offers);

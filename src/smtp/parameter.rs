@@ -352,7 +352,7 @@ pub fn parse_mail_parameters<'a>(
             set_once(&mut seen.hold, parse_hold_for(value)?)?;
         } else if is(b"HOLDUNTIL") && offers.hold.is_some() {
             set_once(&mut seen.hold, wanted(value.and_then(parse_timestamp)).map(Hold::Until)?)?;
-        } else if is(b"AUTH") && offers.auth {
+        } else if is(b"AUTH") && offers.auth.is_told() {
             check(value.is_some_and(is_submitter))?;
             set_once(&mut auth, ())?;
         } else {
@@ -494,7 +494,9 @@ fn is_submitter(value: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::base::time::UnixTime;
+    use crate::smtp::login::AuthOffer;
     use crate::smtp::offer::HoldMax;
+    use crate::smtp::sasl::server::OFFERED;
 
     const ALL: Offers = Offers {
         basic: true,
@@ -505,7 +507,7 @@ mod tests {
         utf8: true,
         dsn: true,
         hold: Some(HoldMax { seconds: 1000, until: UnixTime { seconds: 1000, trusted: true } }),
-        auth: true,
+        auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
     };
 
     fn mail(text: &str) -> Result<MailParameters<'_>, CommandError> {

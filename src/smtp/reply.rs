@@ -111,6 +111,7 @@ impl Reply {
     pub const START_DATA: Reply = plain(354, "End data with <CR><LF>.<CR><LF>");
     pub const CHUNK_OK: Reply = reply(250, 0, 0, "Chunk received");
     pub const START_TLS: Reply = reply(220, 0, 0, "Ready to start TLS");
+    pub const LOGGED_IN: Reply = reply(235, 7, 0, "Logged in");
     pub const BYE: Reply = reply(221, 0, 0, "Bye");
     // RFC 5321 §3.5.3: 252 promises nothing.
     pub const CANNOT_VERIFY: Reply = reply(252, 5, 0, "Send some mail, and it will be tried");
@@ -129,6 +130,8 @@ impl Reply {
     pub const BUSY: Reply = reply(421, 3, 2, "Too many connections; try again later");
     pub const TOO_MANY_CONNECTIONS: Reply = reply(421, 7, 0, "Too many connections from there");
     pub const SHUTTING_DOWN: Reply = reply(421, 3, 2, "Shutting down; try again later");
+
+    pub const TOO_MANY_LOGINS: Reply = reply(421, 7, 0, "Too many failed logins; try again later");
 
     // Commands that cannot be understood or come out of order.
     pub const LINE_TOO_LONG: Reply = reply(500, 5, 2, "Line too long");
@@ -156,6 +159,19 @@ impl Reply {
     pub const NEEDS_CHUNKS: Reply = reply(503, 5, 1, "A binary mail must come by BDAT");
     pub const NO_RECIPIENTS: Reply = reply(554, 5, 1, "No valid recipients");
 
+    // Logging in, RFC 4954 §4 and §6.
+    pub const LOGIN_FAILED: Reply = reply(535, 7, 8, "User or password are wrong");
+    pub const LOGIN_CANCELLED: Reply = reply(501, 7, 0, "Cancelled");
+    pub const LOGIN_TOO_LONG: Reply = reply(500, 5, 6, "Line too long");
+    pub const NOT_BASE64: Reply = reply(501, 5, 2, "Not base64");
+    pub const NO_INITIAL_RESPONSE: Reply = reply(501, 7, 0, "Send nothing with this AUTH");
+    pub const UNKNOWN_MECHANISM: Reply = reply(504, 5, 4, "Mechanism not known here");
+    pub const LOGGED_IN_ALREADY: Reply = reply(503, 5, 1, "Logged in already");
+    pub const LOGIN_WITHIN_MAIL: Reply = reply(503, 5, 1, "Not within a mail");
+    pub const LOGIN_NEEDS_TLS: Reply = reply(538, 7, 11, "Only inside TLS");
+    pub const LOGIN_FIRST: Reply = reply(530, 7, 0, "Log in first");
+    pub const LOGIN_UNAVAILABLE: Reply = reply(454, 7, 0, "Nobody can log in now; try again later");
+
     // Policy and room.
     pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients in one mail");
     pub const TOO_BIG: Reply = reply(552, 3, 4, "The mail is larger than is taken here");
@@ -163,6 +179,7 @@ impl Reply {
     pub const NO_ROOM: Reply = reply(452, 3, 1, "No room in the queue; try again later");
     pub const LOCAL_ERROR: Reply = reply(451, 3, 0, "Trouble here; try again later");
     pub const NO_RELAYING: Reply = reply(550, 7, 1, "You may not send to there from here");
+    pub const NOT_YOUR_SENDER: Reply = reply(553, 7, 1, "You may not write as this sender");
     pub const NO_SUCH_USER: Reply = reply(550, 1, 1, "No such user here");
     pub const ROUTED_RECIPIENT: Reply = reply(550, 1, 3, "The local part names another host");
     pub const BARE_IN_MESSAGE: Reply = reply(550, 6, 0, "The mail holds a CR or LF on its own");

@@ -29,6 +29,7 @@ use super::chunk::Chunk;
 use super::command::{self, Command, CommandError};
 use super::data::{DotReader, Piece};
 use super::line::{Line, find_line, is_http, is_tls, skip_line};
+use super::login::Auth;
 use super::offer::{Offers, write_hello};
 use super::pace::Pace;
 use super::parameter::{Body, MailParameters, RcptParameters};
@@ -104,6 +105,9 @@ pub enum Event<'a> {
         /// It held a CR or LF on its own, so it must be refused ([`Reply::BARE_IN_MESSAGE`]).
         bare: bool,
     },
+    /// Somebody logs in, step by step. [`Server::challenge`], or [`Server::answer`]: 235 if he is
+    /// who he says.
+    Auth(Auth<'a>),
     /// The transaction is over without a message: free the draft.
     Reset,
     /// STARTTLS was answered. Write out what is in `out`, begin TLS if no input is left, then
@@ -131,6 +135,7 @@ pub struct Server {
     /// HELO or EHLO was said; HELO was said last: no extensions.
     pub(super) is_greeted: bool,
     pub(super) is_plain: bool,
+    pub(super) is_logged_in: bool,
     bad_commands: u8,
     idle_commands: u16,
     pub(super) command_timeout: Duration,
@@ -152,6 +157,7 @@ impl Server {
             is_skipping: false,
             is_greeted: false,
             is_plain: false,
+            is_logged_in: false,
             bad_commands: 0,
             idle_commands: 0,
             command_timeout: Duration::ZERO,
@@ -210,7 +216,7 @@ impl Server {
                 let chunk = *chunk;
                 (consumed, self.take_chunk_piece(chunk, piece, out, now))
             }
-            State::AwaitHello | State::AwaitMail | State::AwaitRecipient => {
+            State::AwaitHello | State::AwaitMail | State::AwaitRecipient | State::AwaitResponse => {
                 if out.space() < REPLY_BYTES_MAX {
                     return (0, Event::Wait);
                 }
@@ -220,7 +226,7 @@ impl Server {
     }
 
     /// Answers what the last event asked: [`Event::Mail`], [`Event::Recipient`], [`Event::Data`],
-    /// [`Event::Chunk`].
+    /// [`Event::Chunk`], [`Event::Auth`].
     pub fn answer(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
         let State::AwaitAnswer(question) = self.state else {
             debug_assert!(false, "nothing was asked");
@@ -242,6 +248,7 @@ impl Server {
                 let pace = Pace::new(now, self.data_timeout);
                 return self.enter(State::AwaitDot(DotReader::new(), pace));
             }
+            (Question::Auth, 235) => self.is_logged_in = true,
             (Question::Chunk, _) => (),
             _ => self.idle_commands = self.idle_commands.saturating_add(1),
         }
@@ -294,7 +301,9 @@ impl Server {
     /// When to call [`Server::timed_out`]; none while the peer waits for us.
     pub fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::AwaitTls | State::AwaitHello | State::AwaitMail => self.command_deadline,
+            State::AwaitTls | State::AwaitHello | State::AwaitMail | State::AwaitResponse => {
+                self.command_deadline
+            }
             State::AwaitRecipient => {
                 let rate = self.pace().map(|pace| pace.rate_deadline());
                 self.command_deadline.min(rate.unwrap_or(self.command_deadline))
@@ -356,10 +365,15 @@ impl Server {
         match find_line(input) {
             Line::Partial => (0, Event::Wait),
             Line::Flawed { flaw, consumed, ended } => {
-                let event = self.blame(flaw.reply(), out);
+                let reply = self.flaw_reply(flaw, input, terms);
+                let event = self.blame(reply, out);
                 self.is_fresh = false;
                 self.is_skipping = !ended;
                 (consumed, event)
+            }
+            Line::Complete { text, .. } if self.holds(text, terms) => (0, Event::Wait),
+            Line::Complete { text, consumed } if self.state == State::AwaitResponse => {
+                (consumed, self.take_response(text, out, now))
             }
             Line::Complete { text, consumed } => {
                 let command = command::parse(text, &self.offers(terms));
@@ -416,6 +430,9 @@ impl Server {
             Command::Mail { path, parameters } => match self.state {
                 State::AwaitHello => self.blame(Reply::HELLO_FIRST, out),
                 State::AwaitRecipient => self.blame(Reply::NESTED_MAIL, out),
+                _ if terms.offers.auth.is_required && !self.is_logged_in => {
+                    self.idle(Reply::LOGIN_FIRST, out)
+                }
                 // RFC 1870 §6.1: too large for ever, so there is no need to ask.
                 _ if parameters.size > Some(terms.size_max) => self.idle(Reply::TOO_BIG, out),
                 _ => {
@@ -454,6 +471,7 @@ impl Server {
                     Event::Data
                 }
             },
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial, out, terms),
             Command::Bdat(size) => self.chunk(size, terms, now),
             Command::Rset => self.reset(out),
             Command::Noop => self.idle(Reply::OK, out),
@@ -559,27 +577,12 @@ impl Server {
 
     /// Asserts what must always hold.
     pub fn check_invariants(&self) {
-        let recipients = self.transaction.map(|transaction| transaction.recipients);
-        match self.state {
-            State::AwaitConnection | State::AwaitTls | State::AwaitHello | State::AwaitMail => {
-                assert!(recipients.is_none());
-            }
-            State::AwaitAnswer(Question::Mail { .. }) | State::AwaitClose => {
-                assert!(recipients.is_none());
-            }
-            State::AwaitRecipient | State::AwaitAnswer(Question::Recipient) => {
-                assert!(recipients.is_some());
-            }
-            State::AwaitAnswer(Question::Data | Question::Chunk)
-            | State::AwaitDot(..)
-            | State::AwaitCommit => assert!(recipients > Some(0)),
-            State::AwaitChunk(chunk) => assert!(chunk.refusal.is_some() || recipients > Some(0)),
-        }
+        self.state.check(self.transaction.map(|transaction| transaction.recipients));
         assert!(!self.is_skipping || !self.is_in_data());
     }
 }
 
-fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
+pub(super) fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "room for a reply was kept");
 }

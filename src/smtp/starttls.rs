@@ -25,7 +25,7 @@ impl Server {
     pub fn secured(&mut self, terms: &Terms<'_>, out: &mut Buffer, now: Instant) {
         debug_assert!(self.state == State::AwaitTls && self.transaction.is_none());
         self.is_secure = true;
-        (self.is_greeted, self.is_plain) = (false, false);
+        (self.is_greeted, self.is_plain, self.is_logged_in) = (false, false, false);
         self.command_deadline = now + self.command_timeout;
         if !self.is_welcome {
             self.say_greeting(terms, out);

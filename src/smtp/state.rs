@@ -28,6 +28,7 @@ pub(super) enum State {
     AwaitMail,
     AwaitRecipient,
     AwaitAnswer(Question),
+    AwaitResponse,
     AwaitDot(DotReader, Pace),
     AwaitChunk(Chunk),
     AwaitCommit,
@@ -41,6 +42,7 @@ pub(super) enum Question {
     Recipient,
     Data,
     Chunk,
+    Auth,
 }
 
 impl State {
@@ -56,10 +58,31 @@ impl State {
             State::AwaitAnswer(Question::Recipient) => "AwaitAnswer(Recipient)",
             State::AwaitAnswer(Question::Data) => "AwaitAnswer(Data)",
             State::AwaitAnswer(Question::Chunk) => "AwaitAnswer(Chunk)",
+            State::AwaitAnswer(Question::Auth) => "AwaitAnswer(Auth)",
+            State::AwaitResponse => "AwaitResponse",
             State::AwaitDot(..) => "AwaitDot",
             State::AwaitChunk(_) => "AwaitChunk",
             State::AwaitCommit => "AwaitCommit",
             State::AwaitClose => "AwaitClose",
+        }
+    }
+
+    /// Asserts what must hold of the transaction, told by its recipients; none: there is none.
+    pub(super) fn check(&self, recipients: Option<u8>) {
+        match self {
+            State::AwaitConnection | State::AwaitTls | State::AwaitHello | State::AwaitMail => {
+                assert!(recipients.is_none());
+            }
+            State::AwaitAnswer(Question::Mail { .. } | Question::Auth)
+            | State::AwaitResponse
+            | State::AwaitClose => assert!(recipients.is_none()),
+            State::AwaitRecipient | State::AwaitAnswer(Question::Recipient) => {
+                assert!(recipients.is_some());
+            }
+            State::AwaitAnswer(Question::Data | Question::Chunk)
+            | State::AwaitDot(..)
+            | State::AwaitCommit => assert!(recipients > Some(0)),
+            State::AwaitChunk(chunk) => assert!(chunk.refusal.is_some() || recipients > Some(0)),
         }
     }
 }

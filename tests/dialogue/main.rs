@@ -24,6 +24,7 @@
     reason = "a script that is not one fails the test"
 )]
 
+mod login;
 mod receiver;
 mod script;
 mod sender;

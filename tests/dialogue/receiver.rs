@@ -4,18 +4,23 @@
 //!     implicit            TLS begins with the first byte
 //!     secured             TLS is on
 //!     size N, recipients N                   the terms
-//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth
+//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth;
+//!                         auth-required, and auth-behind-tls, which is auth not yet
 //!     mail NAME, rcpt NAME, data NAME, chunk NAME
 //!                         the answer to the next such question (a queue each)
+//!     auth NAME           the answer to the next step of a login, whatever it is
 //!     end NAME, end hold  the verdict on the next message, or none before `commit`
 //!     commit              the verdict on the held message: it is accepted
 //!     wait N              N seconds pass
 //!     dismiss NAME        this side ends the session
 //!
+//! One user may log in: `user`, with the password `pencil`. Inside TLS he may even if behind-tls.
+//!
 //! Those but for `secured`, `commit` and what follows it stand at the beginning of a script, and
 //! are known before it is played.
 
 use crate::Player;
+use crate::login::{Login, show_auth};
 use crate::script::Line;
 use mote::base::ascii::Base62;
 use mote::base::buffer::Buffer;
@@ -25,6 +30,7 @@ use mote::mail::address::ReversePath;
 use mote::smtp::offer::{HoldMax, Offers};
 use mote::smtp::parameter::{Body, Hold, MailParameters, RcptParameters};
 use mote::smtp::reply::Reply;
+use mote::smtp::sasl::server::OFFERED;
 use mote::smtp::server::{Event, Server, Terms};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,7 +42,8 @@ pub(crate) struct Receiver {
     input: Buffer,
     out: Buffer,
     now: Instant,
-    answers: [VecDeque<Reply>; 4],
+    answers: [VecDeque<Reply>; 5],
+    login: Login,
     verdicts: VecDeque<Option<Reply>>,
     messages: u64,
     message: Vec<u8>,
@@ -61,6 +68,7 @@ impl Receiver {
             out: Buffer::new(REPLIES_BYTES),
             now: Instant::from_millis(1_000_000),
             answers: Default::default(),
+            login: Login::new(),
             verdicts: VecDeque::new(),
             messages: 0,
             message: Vec::new(),
@@ -80,6 +88,7 @@ impl Receiver {
                 ["rcpt", name] => receiver.answers[1].push_back(find_reply(name)),
                 ["data", name] => receiver.answers[2].push_back(find_reply(name)),
                 ["chunk", name] => receiver.answers[3].push_back(find_reply(name)),
+                ["auth", name] => receiver.answers[4].push_back(find_reply(name)),
                 ["end", "hold"] => receiver.verdicts.push_back(None),
                 ["end", name] => receiver.verdicts.push_back(Some(find_reply(name))),
                 ["local" | "implicit"] | ["secured" | "commit" | "wait" | "dismiss", ..] => (),
@@ -143,6 +152,15 @@ impl Receiver {
                 self.told.push(format!("CHUNK {}{bare}", self.message.len()));
                 self.answer(3, Reply::CHUNK_OK);
             }
+            Event::Auth(auth) => {
+                self.told.push(show_auth(&auth));
+                match (self.answers[4].pop_front(), self.login.step(auth)) {
+                    (Some(reply), _) | (None, Err(reply)) => {
+                        self.server.answer(reply, &mut self.out, self.now);
+                    }
+                    (None, Ok(raw)) => self.server.challenge(&raw, &mut self.out, self.now),
+                }
+            }
             Event::Data => {
                 self.told.push("DATA".into());
                 self.answer(2, Reply::START_DATA);
@@ -196,12 +214,17 @@ fn offer(offers: &mut Offers, word: &str) {
         "chunking" => offers.chunking = true,
         "binary" => offers.binary = true,
         "utf8" => offers.utf8 = true,
+        "auth" => offers.auth.mechanisms = OFFERED,
+        "auth-behind-tls" => {
+            offers.auth.mechanisms = OFFERED;
+            offers.auth.needs_tls = true;
+        }
+        "auth-required" => offers.auth.is_required = true,
         "dsn" => offers.dsn = true,
         "hold" => {
             let until = UnixTime { seconds: 1_900_000_000, trusted: true };
             offers.hold = Some(HoldMax { seconds: 604_800, until });
         }
-        "auth" => offers.auth = true,
         word => panic!("no extension {word}"),
     }
 }
@@ -295,6 +318,8 @@ impl Player for Receiver {
 fn find_reply(name: &str) -> Reply {
     match name {
         "ok" => Reply::OK,
+        "login-unavailable" => Reply::LOGIN_UNAVAILABLE,
+        "too-many-logins" => Reply::TOO_MANY_LOGINS,
         "sender-ok" => Reply::SENDER_OK,
         "recipient-ok" => Reply::RECIPIENT_OK,
         "go" => Reply::START_DATA,

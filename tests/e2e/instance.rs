@@ -63,7 +63,7 @@ impl Place {
     pub(crate) fn configure(&self, lines: &str) {
         let folder = self.folder.path().display();
         let mut text = String::from("hostname = mote.test\n");
-        if !lines.contains("listen") {
+        if !lines.contains("listen = ") {
             writeln!(text, "listen = 127.0.0.1:{}", self.port).unwrap();
         }
         writeln!(text, "spool = {folder}/spool\nrun = {folder}/run").unwrap();

@@ -8,7 +8,7 @@
 //! A key that others can read is refused (threats 19). Certificates: RSA, ECDSA with P-256 or
 //! P-384, Ed25519; keys in PKCS#8, SEC1 or PKCS#1. What was read of a key is overwritten.
 
-use crate::os::process;
+use crate::os::secret_file;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -207,7 +207,8 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
     let (found, mut text) = read(path)?;
-    let key = check_owner(path, &found).and_then(|()| parse_key(path, &text));
+    let checked = secret_file::check(&found).map_err(|error| unusable(path, &error.to_string()));
+    let key = checked.and_then(|()| parse_key(path, &text));
     text.zeroize();
     key
 }
@@ -228,39 +229,6 @@ fn parse_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusabl
         }
         _ => unusable(path, "its PEM is damaged"),
     })
-}
-
-/// Threats 19: root's or mote's, and nobody reads it but they and mote's group.
-fn check_owner(path: &Path, found: &Metadata) -> Result<(), Unusable> {
-    if !process::is_trusted_owner(found.uid()) {
-        let reason = format!(
-            "it belongs to user {}, who can change it; chown root:{} {}",
-            found.uid(),
-            process::DAEMON_USER,
-            path.display()
-        );
-        return Err(unusable(path, &reason));
-    }
-    let mode = found.mode() & 0o777;
-    if mode & 0o037 != 0 {
-        let reason = format!("others can read or change it; chmod 640 {}", path.display());
-        return Err(unusable(path, &reason));
-    }
-    if mode & 0o040 != 0 && !is_trusted_group(found.gid()) {
-        let reason = format!(
-            "group {} can read it; chgrp {1} {2}, or chmod 600 {2}",
-            found.gid(),
-            process::DAEMON_USER,
-            path.display()
-        );
-        return Err(unusable(path, &reason));
-    }
-    Ok(())
-}
-
-fn is_trusted_group(gid: u32) -> bool {
-    let daemon = process::user_by_name(process::DAEMON_USER);
-    gid == 0 || gid == process::group_id() || daemon.is_some_and(|daemon| daemon.gid == gid)
 }
 
 fn read(path: &Path) -> Result<(Metadata, Vec<u8>), Unusable> {

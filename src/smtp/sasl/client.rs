@@ -80,7 +80,7 @@ impl From<Full> for ClientError {
 pub fn choose(offered: Mechanisms, secret: SecretKind<'_>) -> Option<Mechanism> {
     let fits = |mechanism: &Mechanism| match mechanism {
         Mechanism::OauthBearer | Mechanism::Xoauth2 => matches!(secret, SecretKind::Token(_)),
-        Mechanism::CramMd5 if cfg!(not(feature = "cram-md5")) => false,
+        _ if !mechanism.is_built() => false,
         _ => matches!(secret, SecretKind::Password(_)),
     };
     offered.iter().find(fits)
@@ -109,6 +109,8 @@ enum Step {
     Proof,
     /// SCRAM: the server's proof was good.
     Proven,
+    /// Nothing good can come of it any more.
+    Failed,
 }
 
 impl Exchange {
@@ -176,6 +178,21 @@ impl Exchange {
         out: &mut Secret<N>,
     ) -> Result<(), ClientError> {
         out.wipe();
+        let taken = self.take(challenge, login, crypto, out);
+        if taken.is_err() {
+            out.wipe();
+            self.step = Step::Failed;
+        }
+        taken
+    }
+
+    fn take<const N: usize>(
+        &mut self,
+        challenge: &[u8],
+        login: &Login<'_>,
+        crypto: &dyn Crypto,
+        out: &mut Secret<N>,
+    ) -> Result<(), ClientError> {
         match (self.mechanism, self.step, login.secret) {
             // The initial response was not sent along: now it is asked for.
             (Mechanism::Login, Step::Begin, _) => {
@@ -197,7 +214,6 @@ impl Exchange {
             // RFC 7628 §3.2.3: the reason was told; this makes the server refuse.
             (Mechanism::OauthBearer, Step::Whole, _) => out.push(b"\x01")?,
             (Mechanism::Xoauth2, Step::Whole, _) => {}
-            #[cfg(feature = "cram-md5")]
             (Mechanism::CramMd5, Step::Begin, SecretKind::Password(password)) => {
                 let digest = super::cram::CramKey::of(password).digest(challenge);
                 join(out, &[login.user.as_bytes(), b" ", &digest])?;

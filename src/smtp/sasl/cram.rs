@@ -1,4 +1,5 @@
-//! CRAM-MD5, for devices that know nothing else; with the feature `cram-md5`, off.
+//! CRAM-MD5, for devices that know nothing else; offered and taken only with the feature
+//! `cram-md5`, which is off.
 //!
 //! What is kept of a password is HMAC-MD5 half done: the state of MD5 behind the key's inner block
 //! and behind its outer one. That is enough to log in by this mechanism, but does not show the

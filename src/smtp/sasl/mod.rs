@@ -4,7 +4,7 @@
 //! - `client` one exchange with a next hop that wants us to
 //! - `credentials` what is kept of a password, as text and as numbers
 //! - `scram` the messages and the arithmetic of SCRAM that both sides share
-//! - `cram` the same of CRAM-MD5, with the feature `cram-md5`
+//! - `cram` the same of CRAM-MD5, of use only with the feature `cram-md5`
 //!
 //! An exchange works on decoded bytes. Lines, base64 and the codes of replies belong to the two
 //! machines ([`super::server`], [`super::client`]); [`Encoded`] and [`encode`] stand between. The
@@ -18,7 +18,6 @@
 //! Read first: RFC 4954 §4; RFC 4422 §3; RFC 4616; RFC 5802; RFC 7677; RFC 7628.
 
 pub mod client;
-#[cfg(feature = "cram-md5")]
 pub mod cram;
 pub mod credentials;
 mod scram;
@@ -44,7 +43,7 @@ pub enum Mechanism {
     OauthBearer,
     /// The same as Google and Microsoft had it first.
     Xoauth2,
-    /// RFC 2195: the password does not travel. Weak; with the feature `cram-md5`.
+    /// RFC 2195: the password does not travel. Weak; only with the feature `cram-md5`.
     CramMd5,
     /// RFC 4616: name and password, in clear.
     Plain,
@@ -73,6 +72,11 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
         }
+    }
+
+    /// Whether this build speaks it.
+    pub const fn is_built(self) -> bool {
+        !matches!(self, Mechanism::CramMd5) || cfg!(feature = "cram-md5")
     }
 
     /// The one of that name, in whatever case.

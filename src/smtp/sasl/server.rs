@@ -9,7 +9,8 @@
 //! of SCRAM of `FIRST_BYTES_MAX`. SCRAM costs three HMACs here; PLAIN and LOGIN cost a whole
 //! PBKDF2, so callers count them.
 
-use super::credentials::{Credential, Keys, Verifier};
+use super::cram::CramKey;
+use super::credentials::{Keys, Verifier};
 use super::scram::{self, ClientFinal, ClientFirst, Signed};
 use super::{Crypto, Encoded, Hash, Mechanism, Mechanisms, Nonce, encode, encoded_len, is_equal};
 use crate::base::buffer::{Buffer, Text};
@@ -37,7 +38,7 @@ pub struct Account {
     /// For the password.
     pub verifier: Verifier,
     /// For CRAM-MD5.
-    pub cram: Option<Credential>,
+    pub cram: Option<CramKey>,
     /// False: made up.
     pub exists: bool,
 }
@@ -87,7 +88,6 @@ enum Step {
     ScramFinal,
     /// The peer is accepted and has been shown the server's proof.
     ScramEnd,
-    #[cfg(feature = "cram-md5")]
     CramDigest,
 }
 
@@ -141,17 +141,13 @@ impl Exchange {
             }
             // Never written down, and many send the name so.
             (Mechanism::Login, Some(_)) => self.step = Step::LoginName,
-            #[cfg(feature = "cram-md5")]
             (Mechanism::CramMd5, None) => {
                 self.nonce = books.crypto.nonce();
                 // RFC 2195 §2 has a time and a host in it; that it comes only once is what counts.
                 let _ = write!(challenge, "<{}@mote>", self.nonce.as_str());
                 self.step = Step::CramDigest;
             }
-            #[cfg(feature = "cram-md5")]
             (Mechanism::CramMd5, Some(_)) => return Progress::Unasked,
-            #[cfg(not(feature = "cram-md5"))]
-            (Mechanism::CramMd5, _) => return Progress::Refused,
             (Mechanism::Xoauth2 | Mechanism::OauthBearer, _) => return Progress::Refused,
         }
         match initial {
@@ -184,7 +180,6 @@ impl Exchange {
             // RFC 4954 §4: nothing is left to say, and the peer says just that.
             Step::ScramEnd if response.is_empty() => Progress::Accepted,
             Step::ScramEnd => Progress::Refused,
-            #[cfg(feature = "cram-md5")]
             Step::CramDigest => self.cram(response, books),
         };
         if progress != Progress::Challenge {
@@ -312,7 +307,6 @@ impl Exchange {
     }
 
     /// RFC 2195 §2: `name digest`, the digest in 32 hex digits.
-    #[cfg(feature = "cram-md5")]
     fn cram(&mut self, message: &[u8], books: Books<'_>) -> Progress {
         let Some(blank) = message.iter().rposition(|byte| *byte == b' ') else {
             return Progress::Refused;
@@ -323,10 +317,8 @@ impl Exchange {
         let _ = write!(challenge, "<{}@mote>", self.nonce.as_str());
         let digest = digest.strip_prefix(b" ").unwrap_or_default();
         let key = self.account.as_ref().and_then(|account| account.cram.as_ref());
-        let is_right = match key {
-            Some(Credential::Cram(key)) => key.is_digest(challenge.as_str().as_bytes(), digest),
-            _ => false,
-        };
+        let challenge = challenge.as_str().as_bytes();
+        let is_right = key.is_some_and(|key| key.is_digest(challenge, digest));
         if is_right & self.is_known() { Progress::Accepted } else { Progress::Refused }
     }
 }

@@ -5,20 +5,25 @@
 //! input with two bytes that choose how the rest is cut, and holds that the cuts change nothing.
 //! What a finding taught becomes a test of its own beside the code, named after the bug.
 //!
-//! - `line` lines, dots out and dots in · `words` commands and addresses · `settings` the config
+//! - `line` lines, dots out and dots in · `words` commands and addresses
+//! - `settings` the config, and users
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
+//! - `sasl` logging in, both sides of it
 //! - `message` header and body on their way through · `stored` envelope records and drop files
 
 mod client;
 mod line;
 mod message;
+mod sasl;
 mod server;
 mod settings;
 mod stored;
 mod words;
 
 use mote::base::time::UnixTime;
+use mote::smtp::login::AuthOffer;
 use mote::smtp::offer::{HoldMax, Offers};
+use mote::smtp::sasl::server::OFFERED;
 
 /// Any bytes, to a panic or to nothing.
 pub type Target = fn(&[u8]);
@@ -34,7 +39,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("line", line::line),
     ("message", message::message),
     ("reply", client::reply),
+    ("sasl", sasl::sasl),
     ("server", server::server),
+    ("users", settings::users),
 ];
 
 /// Runs the target of that name.
@@ -113,7 +120,7 @@ pub(crate) const ALL_OFFERS: Offers = Offers {
         seconds: 100_000,
         until: UnixTime { seconds: 2_000_000_000, trusted: true },
     }),
-    auth: true,
+    auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
     ..Offers::BASIC
 };
 

@@ -178,6 +178,14 @@ impl Owner {
                 assert!(self.recipients > Some(0));
                 self.answer(Reply::OK, Reply::NO_ROOM);
             }
+            Event::Auth(_) => {
+                assert!(self.recipients.is_none());
+                match self.chance.chance() % 4 {
+                    0 => self.server.answer(Reply::LOGGED_IN, &mut self.out, self.now),
+                    1 => self.server.answer(Reply::LOGIN_FAILED, &mut self.out, self.now),
+                    _ => self.server.challenge(b"more", &mut self.out, self.now),
+                }
+            }
             Event::End { bare } => self.end(bare),
             Event::Reset => self.recipients = None,
             // No handshake follows here: whatever comes behind it came in the clear.

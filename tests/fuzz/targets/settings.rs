@@ -1,6 +1,7 @@
-//! The configuration file.
+//! The configuration file, and that of users.
 
 use mote::config::{Host, parse, warnings, write_effective};
+use mote::intake::users::{Users, with_user};
 
 /// Takes the input for a file: what is understood can be written back, and means the same then.
 pub(super) fn config(input: &[u8]) {
@@ -21,4 +22,29 @@ pub(super) fn config(input: &[u8]) {
             }
         }
     }
+}
+
+/// Takes the input for a users file: what is understood has users that can be found, and one more
+/// user leaves the others as they are.
+pub(super) fn users(input: &[u8]) {
+    const HASH: &str =
+        "PBKDF2-SHA256$4096:c2FsdHNhbHQ=$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let users = match Users::parse(input) {
+        Ok(users) => users,
+        Err(faults) => {
+            let lines = input.split(|byte| *byte == b'\n').count();
+            assert!(!faults.is_empty());
+            for fault in faults {
+                assert!((1..=lines).contains(&(fault.line as usize)));
+                assert!(!fault.message.contains(char::is_control), "{:?}", fault.message);
+            }
+            return;
+        }
+    };
+    let text = std::str::from_utf8(input).unwrap();
+    assert!(text.matches('$').count() >= users.count() * 2);
+    let more = with_user(text, "somebody-else", HASH);
+    let again = Users::parse(more.as_bytes()).ok().unwrap();
+    let is_new = !text.lines().any(|line| line.trim().starts_with("somebody-else:"));
+    assert_eq!(again.count(), users.count() + usize::from(is_new));
 }

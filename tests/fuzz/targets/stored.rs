@@ -180,6 +180,7 @@ fn assert_is_mail(queue: &Queue, world: &mut World, ticket: mote::queue::Ticket,
             }
             Record::Login(uid) => assert_eq!(uid, 1000),
             Record::DropName(name) => assert_eq!(name, [b'7'; 32]),
+            Record::Account(_) => panic!("nobody has logged in"),
         }
     }
     assert!(recipients > 0);
