@@ -10,8 +10,8 @@ pub const LINE_BYTES_MAX: usize = 2048;
 /// quarter of this takes four times the system calls, and a sixth more time for a large mail. A
 /// session that never reads that much at one time never touches the pages behind.
 pub const INPUT_BYTES: usize = 16 * 1024;
-/// A decoded response of a client that logs in: what a line can hold in base64. RFC 4616 allows
-/// PLAIN 767.
+/// A decoded response of a client that logs in: what a line can hold in base64. RFC 4954 §4 asks
+/// for what the longest mechanism needs: by RFC 4616 that is PLAIN, with 767.
 pub const SASL_RESPONSE_BYTES_MAX: usize = LINE_BYTES_MAX / 4 * 3;
 /// A challenge of ours, before base64.
 pub const SASL_CHALLENGE_BYTES_MAX: usize = 372;

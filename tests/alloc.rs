@@ -419,6 +419,50 @@ fn sessions_that_come_and_go() {
     served.end();
 }
 
+/// By each mechanism, right and wrong.
+#[test]
+#[cfg(feature = "tls")]
+fn sessions_that_log_in() {
+    use mote::os::crypto::RingCrypto;
+    use mote::smtp::sasl::credentials::{Credential, Salt, Verifier};
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    let rounds = std::num::NonZeroU32::new(4096).unwrap();
+    let verifier = Verifier::of(b"pencil", rounds, Salt::new(&[7; 16]).unwrap(), &RingCrypto);
+    let mut hash = String::new();
+    Credential::Password(verifier).write(&mut hash).unwrap();
+    mote::os::secret_file::replace(&users, format!("user:{hash} *\n").as_bytes()).unwrap();
+    let served = Served::start(
+        &folder,
+        &format!(
+            "relay = hold\nusers = {}\n[clients 127.0.0.1]\nrelay = no\nclear-auth = yes\n",
+            users.display()
+        ),
+    );
+    let log_in = |number: u32| {
+        let mut client = Client::connect(served.smtp);
+        match number % 4 {
+            0 => client.say("AUTH PLAIN AHVzZXIAcGVuY2ls\r\n"),
+            1 => client.say("AUTH LOGIN dXNlcg==\r\ncGVuY2ls\r\n"),
+            2 => client.say("AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj\r\n*\r\n"),
+            _ => client.say("AUTH PLAIN\r\nAHVzZXIAd3Jvbmc=\r\n"),
+        }
+        let codes: &[u16] =
+            [&[235][..], &[334, 235], &[334, 501], &[334, 535]][number as usize % 4];
+        codes.iter().for_each(|code| client.expect(*code));
+        if number % 4 < 2 {
+            client.send(1000);
+        }
+        client.quit();
+    };
+    (0..3).for_each(log_in);
+    served.count();
+    (0..40).filter(|number| number % 4 < 3).for_each(log_in);
+    // Twice is not yet slow.
+    [3, 3].into_iter().for_each(log_in);
+    served.end();
+}
+
 #[test]
 fn next_hops_that_close_after_each_message() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::start(1));

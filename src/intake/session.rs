@@ -286,7 +286,8 @@ impl Session {
     /// When to call [`Session::timed_out`].
     pub fn deadline(&self, config: &Config) -> Option<Instant> {
         let stalled = self.stalled_since.map(|since| since + config.command_timeout);
-        earliest(earliest(self.server.deadline(), self.work.login.deadline()), stalled)
+        let held = self.work.login.deadline().filter(|_| self.stand == Stand::Open);
+        earliest(earliest(self.server.deadline(), held), stalled)
     }
 
     /// A deadline has passed: says 421, or gives up on a peer that does not read.
@@ -306,7 +307,7 @@ impl Session {
     pub fn proceed<D: Disk + Vault>(&mut self, context: &mut Context<'_, D>) {
         let now = context.now.instant;
         let Session { server, input, replies, work, stand, last_useful, .. } = self;
-        if let Some(reply) = work.login.due(now) {
+        if let Some(reply) = work.login.due(now).filter(|_| *stand == Stand::Open) {
             server.answer(reply, replies, now);
         }
         let mut terms = work.terms(context.config);

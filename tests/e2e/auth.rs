@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::instance::{Mote, Place};
+use crate::instance::{Mote, Place, free_port};
 use crate::load::{shared, wait_for};
 use crate::peers::{self, maildir};
 use crate::session::{Reply, Session, message};
@@ -198,6 +198,97 @@ fn s_nail() {
     }
 }
 
+/// A place with a listener for STARTTLS and one for TLS from the first byte on.
+fn tls_place() -> (Place, u16, u16) {
+    let (starttls, implicit) = (free_port(), free_port());
+    let rest = "cert = {dir}/cert\nkey = {dir}/key\nauth = required\n";
+    let place = Place::new(&format!(
+        "relay = maildir:{{dir}}/Maildir\nusers = {{dir}}/users\n\
+         [listen sub]\naddress = 127.0.0.1:{starttls}\ntls = starttls\n{rest}\
+         [listen smtps]\naddress = 127.0.0.1:{implicit}\ntls = implicit\n{rest}"
+    ));
+    for (from, to, mode) in [("p256.crt", "cert", 0o644), ("p256.key", "key", 0o600)] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(from);
+        fs::copy(from, place.path(to)).unwrap();
+        chmod(&place.path(to), mode);
+    }
+    set_password(&place, "alice", PASSWORD);
+    fs::write(place.path("password"), PASSWORD).unwrap();
+    (place, starttls, implicit)
+}
+
+/// Runs clients by STARTTLS and by TLS from the first byte on, at listeners that take nothing
+/// without a login; `{starttls}`, `{implicit}` and `{dir}` in their arguments are replaced.
+fn submits_inside_tls(client: &str, variants: &[&[&str]]) {
+    let _running = shared();
+    let (place, starttls, implicit) = tls_place();
+    let mote = place.serve();
+    for (count, arguments) in variants.iter().enumerate() {
+        let Some(mut command) = peers::command(client, client) else { return };
+        let folder = place.path("").display().to_string();
+        let ports = [("{starttls}", starttls), ("{implicit}", implicit)];
+        let replaced = |text: &&str| {
+            let text = text.replace("{dir}", &folder);
+            ports.iter().fold(text, |text, (name, port)| text.replace(name, &port.to_string()))
+        };
+        command.args(arguments.iter().map(replaced)).env("HOME", place.path(""));
+        let output = fed(command, MESSAGE);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+        let path = place.path("Maildir");
+        wait_for("the mail", Duration::from_secs(10), || maildir(&path).len() > count);
+        let words = ", client=127.0.0.1 login=alice, tls=1.3, ";
+        assert_eq!(mote.logged(words), count + 1, "{}", mote.log());
+        assert_unmarked(&mote, &place);
+    }
+    for file in maildir(&place.path("Maildir")) {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains(" with ESMTPSA id "), "{text}");
+    }
+}
+
+#[test]
+fn curl_inside_tls() {
+    let user = format!("alice:{PASSWORD}");
+    let common = ["-sS", "--ssl-reqd", "--cacert", "{dir}/cert", "--crlf", "--user", &user];
+    let common = [&common[..], &["--mail-from", "alice@client.test"]].concat();
+    let common = [&common[..], &["--mail-rcpt", "someone@example.net", "-T", "-"]].concat();
+    let starttls = [&common[..], &["smtp://127.0.0.1:{starttls}"]].concat();
+    let implicit = [&common[..], &["--login-options", "AUTH=LOGIN"]].concat();
+    let implicit = [&implicit[..], &["smtps://127.0.0.1:{implicit}"]].concat();
+    submits_inside_tls("curl", &[&starttls, &implicit]);
+}
+
+#[test]
+fn python_smtplib_inside_tls() {
+    let head = "import smtplib, ssl, sys\n\
+        context = ssl.create_default_context(cafile='{dir}/cert')\n\
+        def send(smtp):\n    smtp.login('alice', open('{dir}/password').read())\n    \
+        smtp.sendmail('alice@client.test', ['someone@example.net'], sys.stdin.read())\n    \
+        smtp.quit()\n";
+    let starttls = format!(
+        "{head}smtp = smtplib.SMTP('127.0.0.1', {{starttls}})\nsmtp.ehlo()\n\
+         assert not smtp.has_extn('auth')\nsmtp.starttls(context=context)\nsend(smtp)\n"
+    );
+    let implicit =
+        format!("{head}send(smtplib.SMTP_SSL('127.0.0.1', {{implicit}}, context=context))\n");
+    submits_inside_tls("python3", &[&["-c", &starttls], &["-c", &implicit]]);
+}
+
+#[test]
+fn msmtp_inside_tls() {
+    let common =
+        ["--file=/dev/null", "--host=127.0.0.1", "--tls=on", "--tls-trust-file={dir}/cert"];
+    let user = ["--user=alice", "--passwordeval=cat {dir}/password", "--from=alice@client.test"];
+    let common = [&common[..], &user].concat();
+    let starttls = ["--port={starttls}", "--auth=on", "someone@example.net"];
+    let implicit = ["--port={implicit}", "--tls-starttls=off", "--auth=scram-sha-256"];
+    let implicit = [&implicit[..], &["someone@example.net"]].concat();
+    let (starttls, implicit) =
+        ([&common[..], &starttls].concat(), [&common[..], &implicit].concat());
+    submits_inside_tls("msmtp", &[&starttls, &implicit]);
+}
+
 #[test]
 fn who_has_not_logged_in_may_not_relay() {
     let _running = shared();
@@ -363,4 +454,28 @@ fn what_was_secret_is_wiped() {
     third.write(b"QUIT\r\n").unwrap();
     third.rest().unwrap();
     assert_unmarked(&mote, &place);
+}
+
+/// What TLS has taken out of its records is not left in its buffers either.
+#[test]
+fn what_was_secret_is_wiped_inside_tls() {
+    let _running = shared();
+    let (place, starttls, implicit) = tls_place();
+    let mote = place.serve();
+    let program = "import smtplib, ssl, sys\n\
+        context = ssl.create_default_context(cafile=sys.argv[1] + '/cert')\n\
+        smtp = smtplib.SMTP('127.0.0.1', int(sys.argv[2]))\nsmtp.starttls(context=context)\n\
+        other = smtplib.SMTP_SSL('127.0.0.1', int(sys.argv[3]), context=context)\n\
+        for each in (smtp, other):\n    \
+        each.login('alice', open(sys.argv[1] + '/password').read())\n\
+        print('in', flush=True)\nsys.stdin.read()\n";
+    let Some(mut python) = peers::command("python3", "python3") else { return };
+    python.args(["-c", program, &place.path("").display().to_string()]);
+    python.args([starttls.to_string(), implicit.to_string()]);
+    let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = [0; 3];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut told).unwrap();
+    assert_unmarked(&mote, &place);
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }

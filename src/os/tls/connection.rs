@@ -28,6 +28,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{ContentType, ProtocolVersion};
 use std::io::{self, Read, Write};
+use zeroize::Zeroize as _;
 
 /// Type, version and length of a record.
 const HEAD_BYTES: usize = 5;
@@ -442,7 +443,9 @@ impl Connection {
                 }
                 _ => return Err(Trouble::Protocol("it sent data before the handshake")),
             };
-            record.consume(discard, scratch.get(text).unwrap_or_default());
+            let text = scratch.get_mut(text).unwrap_or_default();
+            record.consume(discard, text);
+            text.zeroize();
             whole = whole.saturating_sub(discard);
             if let Some(step) = step {
                 break step;

@@ -17,6 +17,7 @@ use crate::daemon::world::Token;
 use crate::intake::peer::Source;
 use core::net::IpAddr;
 use std::time::{Duration, Instant};
+use zeroize::Zeroize as _;
 
 /// A record as it may come: RFC 5246 §6.2.3 allows 2048 bytes beyond the 2^14 of its text, and
 /// there are five bytes of header.
@@ -109,9 +110,10 @@ impl Pool {
         }
     }
 
-    /// The buffer is free.
+    /// The buffer is free. Passwords have stood in it: nothing of them stays (threats 19).
     pub(super) fn give_back(&mut self, lease: Lease) {
         if let Some(buffer) = self.buffers.get_mut(usize::from(lease.0)) {
+            buffer.record.wipe();
             buffer.holder = None;
         }
     }
@@ -204,17 +206,25 @@ pub(super) struct Record {
     plain: usize,
     /// Something was taken off the front, so that what is there now came later.
     has_moved: bool,
+    /// Bytes behind this were not written since the last wiping.
+    reached: usize,
 }
 
 impl Record {
     fn new() -> Record {
         // Pages that are never touched take no memory.
         let bytes = vec![0; RECORD_BYTES_MAX].into_boxed_slice();
-        Record { bytes, start: 0, end: 0, plain: 0, has_moved: false }
+        Record { bytes, start: 0, end: 0, plain: 0, has_moved: false, reached: 0 }
     }
 
     fn clear(&mut self) {
         (self.start, self.end, self.plain) = (0, 0, 0);
+    }
+
+    fn wipe(&mut self) {
+        self.clear();
+        self.bytes.get_mut(..self.reached).unwrap_or_default().zeroize();
+        self.reached = 0;
     }
 
     /// True when nothing is in it.
@@ -285,6 +295,7 @@ impl Record {
     /// `count` bytes were put into [`Record::room`].
     pub(super) fn produced(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
+        self.reached = self.reached.max(self.end);
     }
 }
 
