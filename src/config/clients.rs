@@ -34,6 +34,8 @@ pub struct ClientPolicy {
     pub starttls: bool,
     /// May log in without TLS.
     pub clear_auth: bool,
+    /// What is wrong with lines and commands, and can be told from an attack, is mended.
+    pub lenient: bool,
     /// Connections of one address at one time.
     pub connections: Option<u16>,
     /// Messages of one address an hour.
@@ -50,6 +52,7 @@ impl ClientPolicy {
         relay: false,
         starttls: true,
         clear_auth: false,
+        lenient: false,
         connections: None,
         rate: None,
         size: None,
@@ -238,6 +241,7 @@ pub(super) fn write_clients(out: &mut impl Write, range: &ClientRange) -> Writte
     pair(out, "relay", relay)?;
     pair(out, "starttls", yes(policy.starttls))?;
     pair(out, "clear-auth", yes(policy.clear_auth))?;
+    pair(out, "lenient", yes(policy.lenient))?;
     let numbers = [
         ("connections", policy.connections.map(|count| count.to_string())),
         ("rate", policy.rate.map(|count| count.to_string())),
@@ -286,13 +290,14 @@ mod tests {
     #[test]
     fn each_key_has_its_place() {
         let config = config(
-            "[clients 192.168.1.20]\nrelay = yes\nstarttls = no\n\
+            "[clients 192.168.1.20]\nrelay = yes\nstarttls = no\nlenient = yes\n\
              connections = 2\nrate = 60\nsize = 1M\nrecipients = 3\n",
         );
         let expected = ClientPolicy {
             relay: true,
             starttls: false,
             clear_auth: false,
+            lenient: true,
             connections: Some(2),
             rate: Some(60),
             size: Some(1 << 20),

@@ -193,6 +193,7 @@ mod tests {
         relay = yes
         starttls = no
         clear-auth = yes
+        lenient = yes
         connections = 4
         rate = 200
         size = 1M

@@ -431,6 +431,16 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Clients,
+        name: "lenient",
+        kind: YES_OR_NO,
+        default: "no",
+        help: "Devices that cannot do better: lines that end with a bare LF, a HELO that is no name, \
+               addresses without < and >, spaces behind the colon. All is mended, nothing bare is \
+               passed on. Not for mail servers that carry other people's mail.",
+        set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.lenient = is),
+    },
+    Key {
+        section: Section::Clients,
         name: "connections",
         kind: Kind::Number { least: 1, most: 4096 },
         default: "(no limit but sessions)",

@@ -20,6 +20,8 @@ pub struct Admission {
     pub starttls: bool,
     /// May log in without TLS.
     pub clear_auth: bool,
+    /// Its bad lines and commands are mended.
+    pub lenient: bool,
     /// Connections of its address at one time.
     pub connections_max: u16,
     /// Messages of its address an hour.
@@ -36,6 +38,7 @@ impl Admission {
         relay: false,
         starttls: false,
         clear_auth: false,
+        lenient: false,
         connections_max: u16::MAX,
         rate: None,
         size_max: 0,
@@ -50,6 +53,7 @@ impl Admission {
             relay: policy.relay,
             starttls: policy.starttls,
             clear_auth: policy.clear_auth,
+            lenient: policy.lenient,
             connections_max: policy.connections.unwrap_or(u16::MAX),
             rate: policy.rate,
             size_max: size.min(config.message_size),

@@ -19,6 +19,7 @@ impl Work {
             command_timeout: config.command_timeout,
             data_timeout: config.data_timeout,
             offers: self.offers(config),
+            lenient: self.admission.lenient,
         }
     }
 
@@ -27,7 +28,9 @@ impl Work {
         let is_there = matches!(tls, ListenerTls::Starttls(_));
         let starttls = is_there && self.admission.starttls;
         let auth = self.auth(config);
-        Offers { starttls, limits: true, chunking: true, auth, ..Offers::BASIC }
+        // A chunk is counted, and mending would change its number.
+        let chunking = !self.admission.lenient;
+        Offers { starttls, limits: true, chunking, auth, ..Offers::BASIC }
     }
 
     /// What Received calls the protocol: RFC 3848, which has no word for HELO inside TLS.

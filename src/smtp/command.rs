@@ -9,6 +9,10 @@
 //! More tolerant: white space at the end of any line (RFC 5321 §4.1.1), an argument behind QUIT,
 //! any printable name behind HELO and EHLO.
 //!
+//! Where a range is lenient ([`super::lenient`]) spaces may stand around each word, the angle
+//! brackets may be missing, any name will do for HELO, and anything that begins like QUIT is one.
+//! An address must be one all the same: it goes through the same parser.
+//!
 //! Read first: RFC 5321 §4.1.1, §4.1.2.
 
 use super::chunk::{self, ChunkSize};
@@ -128,21 +132,29 @@ impl CommandError {
 }
 
 /// Reads `line`, which has no CRLF any more, by the extensions that are offered.
-pub fn parse<'a>(line: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {
+pub fn parse<'a>(
+    line: &'a [u8],
+    offers: &Offers,
+    is_lenient: bool,
+) -> Result<Command<'a>, CommandError> {
     // RFC 5321 §4.1.1: white space at the end SHOULD be tolerated.
-    let line = line.trim_ascii_end();
-    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    let line = if is_lenient { trim_junk(line) } else { line.trim_ascii_end() };
+    let is_space = |byte: &u8| *byte == b' ' || is_lenient && *byte == b'\t';
+    let end = line.iter().position(is_space).unwrap_or(line.len());
     let (verb, argument) = line.split_at_checked(end).unwrap_or((line, &[]));
-    let argument = argument.strip_prefix(b" ").unwrap_or(argument);
+    let argument = match is_lenient {
+        true => argument.trim_ascii_start(),
+        false => argument.strip_prefix(b" ").unwrap_or(argument),
+    };
     let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
     if is(b"HELO") {
-        parse_name(argument).map(Command::Helo)
+        parse_name(argument, is_lenient).map(Command::Helo)
     } else if is(b"EHLO") {
-        parse_name(argument).map(Command::Ehlo)
+        parse_name(argument, is_lenient).map(Command::Ehlo)
     } else if is(b"MAIL") {
-        parse_mail(argument, offers)
+        parse_mail(argument, offers, is_lenient)
     } else if is(b"RCPT") {
-        parse_rcpt(argument, offers)
+        parse_rcpt(argument, offers, is_lenient)
     } else if is(b"DATA") {
         alone(Command::Data, argument)
     } else if is(b"BDAT") {
@@ -153,7 +165,7 @@ pub fn parse<'a>(line: &'a [u8], offers: &Offers) -> Result<Command<'a>, Command
         alone(Command::Rset, argument)
     } else if is(b"NOOP") {
         Ok(Command::Noop)
-    } else if is(b"QUIT") {
+    } else if is(b"QUIT") || is_lenient && strip_word(verb, b"QUIT").is_some() {
         // RFC 5321 §4.1.1 would have a 501; whoever wants to go is let go.
         Ok(Command::Quit)
     } else if is(b"VRFY") {
@@ -179,11 +191,15 @@ fn behind<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command<'a>, Comm
 
 /// RFC 5321 §4.1.4 forbids to refuse mail because of this name, and devices have names with
 /// underscores, without dots, with spaces. Only what cannot stand in a log line is refused.
-fn parse_name(argument: &[u8]) -> Result<&[u8], CommandError> {
+fn parse_name(argument: &[u8], is_lenient: bool) -> Result<&[u8], CommandError> {
     let name = argument.trim_ascii_start();
-    let printable = name.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    let fits = !name.is_empty() && name.len() <= DOMAIN_BYTES_MAX;
-    if printable && fits { Ok(name) } else { Err(CommandError::Hello) }
+    let is_fit = |byte: &u8| matches!(byte, b' '..=b'~');
+    let fitting = name.iter().take(DOMAIN_BYTES_MAX).take_while(|byte| is_fit(byte)).count();
+    match name.get(..fitting) {
+        Some(whole @ [_, ..]) if whole.len() == name.len() || is_lenient => Ok(whole),
+        _ if is_lenient => Ok(b"?"),
+        _ => Err(CommandError::Hello),
+    }
 }
 
 fn parse_auth(argument: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -193,9 +209,19 @@ fn parse_auth(argument: &[u8]) -> Result<Command<'_>, CommandError> {
     behind(Command::Auth { mechanism, initial }, mechanism)
 }
 
-fn parse_mail<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {
-    let path = strip_word(argument, b"FROM:").ok_or(CommandError::Mail)?;
-    let (path, rest) = parse_reverse_path(path, charset(offers)).map_err(CommandError::Sender)?;
+fn parse_mail<'a>(
+    argument: &'a [u8],
+    offers: &Offers,
+    is_lenient: bool,
+) -> Result<Command<'a>, CommandError> {
+    let path = strip_keyword(argument, b"FROM", is_lenient).ok_or(CommandError::Mail)?;
+    let charset = charset(offers);
+    let (path, rest) = match parse_reverse_path(path, charset) {
+        Err(AddressError::Brackets) if is_lenient => parse_bare_path(path, charset)
+            .map(|(address, rest)| (ReversePath::Address(address), rest)),
+        read => read,
+    }
+    .map_err(CommandError::Sender)?;
     let parameters = parse_mail_parameters(rest, offers)?;
     let is_ascii = match path {
         ReversePath::Null => true,
@@ -207,11 +233,18 @@ fn parse_mail<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, Co
     Ok(Command::Mail { path, parameters })
 }
 
-fn parse_rcpt<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, CommandError> {
-    let path = strip_word(argument, b"TO:").ok_or(CommandError::Rcpt)?;
-    let (path, rest) =
-        parse_forward_path(path, charset(offers)).map_err(CommandError::Recipient)?;
-    let ForwardPath::Address(path) = path;
+fn parse_rcpt<'a>(
+    argument: &'a [u8],
+    offers: &Offers,
+    is_lenient: bool,
+) -> Result<Command<'a>, CommandError> {
+    let path = strip_keyword(argument, b"TO", is_lenient).ok_or(CommandError::Rcpt)?;
+    let charset = charset(offers);
+    let (path, rest) = match parse_forward_path(path, charset) {
+        Err(AddressError::Brackets) if is_lenient => parse_bare_path(path, charset),
+        read => read.map(|(ForwardPath::Address(address), rest)| (address, rest)),
+    }
+    .map_err(CommandError::Recipient)?;
     let parameters = parse_rcpt_parameters(rest, offers)?;
     Ok(Command::Rcpt { path, parameters })
 }
@@ -219,6 +252,32 @@ fn parse_rcpt<'a>(argument: &'a [u8], offers: &Offers) -> Result<Command<'a>, Co
 /// Whether the mail at hand may have such a recipient is seen later.
 const fn charset(offers: &Offers) -> Charset {
     if offers.utf8 { Charset::Utf8 } else { Charset::Ascii }
+}
+
+/// What stands behind `FROM:` or `TO:`.
+fn strip_keyword<'a>(text: &'a [u8], word: &[u8], is_lenient: bool) -> Option<&'a [u8]> {
+    let text = strip_word(text, word)?;
+    match is_lenient {
+        true => text.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start),
+        false => text.strip_prefix(b":"),
+    }
+}
+
+/// An address without its angle brackets, or with one of them, up to a space or the end.
+fn parse_bare_path(text: &[u8], charset: Charset) -> Result<(Address<'_>, &[u8]), AddressError> {
+    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    let (word, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+    let word = word.strip_prefix(b"<").unwrap_or(word);
+    let word = word.strip_suffix(b">").unwrap_or(word);
+    Ok((Address::parse_in(word, charset)?, rest))
+}
+
+/// `line` without what some devices have around their strings.
+pub(super) fn trim_junk(line: &[u8]) -> &[u8] {
+    let is_junk = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let start = line.iter().position(|byte| !is_junk(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_junk(byte)).map_or(start, |last| last + 1);
+    line.get(start..end).unwrap_or_default()
 }
 
 fn strip_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
@@ -232,7 +291,7 @@ mod tests {
     use crate::smtp::parameter::Body;
 
     fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
-        super::parse(line, &Offers { starttls: true, ..Offers::BASIC })
+        super::parse(line, &Offers { starttls: true, ..Offers::BASIC }, false)
     }
 
     #[test]
@@ -285,6 +344,59 @@ mod tests {
         ] {
             let code_found = parse(line).map_err(|error| error.reply().code);
             assert_eq!(code_found, Err(code), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_mended() {
+        fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
+            super::parse(line, &Offers::BASIC, true)
+        }
+        for name in [&b"printer"[..], b" \tprinter", b"printer\xe4\x01x", b"printer\0"] {
+            let line = [b"EHLO ", name].concat();
+            assert_eq!(parse(&line), Ok(Command::Ehlo(b"printer")));
+        }
+        for junk in [&b"HELO"[..], b"HELO ", b"HELO \xff\xfe", b"\0HELO \0"] {
+            assert_eq!(parse(junk), Ok(Command::Helo(b"?")), "{}", junk.escape_ascii());
+        }
+        let long = [&b"HELO "[..], &[b'x'; 2 * DOMAIN_BYTES_MAX]].concat();
+        assert_eq!(parse(&long), Ok(Command::Helo(&[b'x'; DOMAIN_BYTES_MAX])));
+        for quit in [&b"QUIT"[..], b" quit", b"QUIT.", b"QUIT\0", b"QUITTING", b"\tQUIT now"] {
+            assert_eq!(parse(quit), Ok(Command::Quit), "{}", quit.escape_ascii());
+        }
+        assert_eq!(parse(b"QUI"), Err(CommandError::Unknown));
+        for sender in ["<a@b.c>", " <a@b.c>", " a@b.c", "a@b.c", "<a@b.c", "a@b.c>", "\t<a@b.c>"] {
+            for colon in [":", " :"] {
+                let line = format!("MAIL  FROM{colon}{sender} SIZE=9");
+                let Ok(Command::Mail { path, parameters }) = parse(line.as_bytes()) else {
+                    panic!("{line}");
+                };
+                let expected = Address::parse(b"a@b.c").unwrap();
+                assert_eq!((path, parameters.size), (ReversePath::Address(expected), Some(9)));
+                let line = format!("rcpt\tto{colon}{sender}");
+                let Ok(Command::Rcpt { path, .. }) = parse(line.as_bytes()) else {
+                    panic!("{line}");
+                };
+                assert_eq!(path, expected);
+            }
+        }
+        assert!(matches!(
+            parse(b"MAIL FROM: <>"),
+            Ok(Command::Mail { path: ReversePath::Null, .. })
+        ));
+        for line in [
+            &b"MAIL FROM:"[..],
+            b"MAIL FROM a@b.c",
+            b"MAIL FROM:a@b.c,d@e.f",
+            b"MAIL FROM:a@b.c>SIZE=1",
+            b"MAIL FROM:a@@b",
+            b"MAIL FROM:a\x01@b",
+            b"RCPT TO:a b@c",
+            b"RCPT TO:@a:b@c",
+            b"RCPT TO:<>",
+            b"RCPT TO:<<a@b>>",
+        ] {
+            assert_eq!(parse(line).unwrap_err().reply().code, 501, "{}", line.escape_ascii());
         }
     }
 

@@ -94,7 +94,8 @@ impl Default for DotReader {
     }
 }
 
-fn run(text: &[u8], end: usize) -> (usize, Piece<'_>) {
+/// What stands before `end`, as a piece.
+pub(super) fn run(text: &[u8], end: usize) -> (usize, Piece<'_>) {
     match text.get(..end) {
         None | Some([]) => (0, Piece::More),
         Some(bytes) => (end, Piece::Bytes(bytes)),

@@ -10,6 +10,7 @@
 //!
 //! Read first: RFC 4954 §4, §6; RFC 3463 with the codes X.7.x.
 
+use super::command::trim_junk;
 use super::line::Flaw;
 use super::reply::Reply;
 use super::sasl::{Encoded, Mechanism, Mechanisms, encode, encoded_len};
@@ -146,5 +147,8 @@ impl Server {
 }
 
 fn is_auth(line: &[u8]) -> bool {
-    line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+    // As a lenient range reads it; in another one it is no command, and loses nothing by waiting.
+    let line = trim_junk(line);
+    let (verb, rest) = line.split_at_checked(4).unwrap_or((line, &[]));
+    verb.eq_ignore_ascii_case(b"AUTH") && matches!(rest, [b' ' | b'\t', ..])
 }

@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod lenient;
 pub mod line;
 pub mod login;
 pub mod offer;

@@ -27,8 +27,9 @@
 
 use super::chunk::Chunk;
 use super::command::{self, Command, CommandError};
-use super::data::{DotReader, Piece};
-use super::line::{Line, find_line, is_http, is_tls, skip_line};
+use super::data::Piece;
+use super::lenient::Manners;
+use super::line::{Line, is_http, is_tls};
 use super::login::Auth;
 use super::offer::{Offers, write_hello};
 use super::pace::Pace;
@@ -58,6 +59,8 @@ pub struct Terms<'a> {
     pub data_timeout: Duration,
     /// Extensions.
     pub offers: Offers,
+    /// What can be mended is mended.
+    pub lenient: bool,
 }
 
 /// What one step came to.
@@ -132,6 +135,7 @@ pub struct Server {
     is_fresh: bool,
     /// The rest of a flawed line is being thrown away.
     is_skipping: bool,
+    manners: Manners,
     /// HELO or EHLO was said; HELO was said last: no extensions.
     pub(super) is_greeted: bool,
     pub(super) is_plain: bool,
@@ -155,6 +159,7 @@ impl Server {
             is_secure: false,
             is_fresh: true,
             is_skipping: false,
+            manners: Manners::new(),
             is_greeted: false,
             is_plain: false,
             is_logged_in: false,
@@ -205,6 +210,9 @@ impl Server {
                 if consumed > 0 {
                     pace.take(consumed, now, self.data_timeout);
                 }
+                if piece == Piece::End {
+                    self.manners.learn(reader);
+                }
                 let bare = reader.is_bare();
                 (consumed, self.take_piece(piece, bare))
             }
@@ -246,7 +254,7 @@ impl Server {
             }
             (Question::Data, 354) => {
                 let pace = Pace::new(now, self.data_timeout);
-                return self.enter(State::AwaitDot(DotReader::new(), pace));
+                return self.enter(State::AwaitDot(self.manners.reader(), pace));
             }
             (Question::Auth, 235) => self.is_logged_in = true,
             (Question::Chunk, _) => (),
@@ -351,8 +359,9 @@ impl Server {
         terms: &Terms<'_>,
         now: Instant,
     ) -> (usize, Event<'a>) {
+        self.manners.set_lenient(terms.lenient);
         if self.is_skipping {
-            let (consumed, ended) = skip_line(input);
+            let (consumed, ended) = self.manners.skip_line(input);
             return (consumed, self.skip(ended, now));
         }
         if self.is_fresh && is_http(input) {
@@ -362,7 +371,7 @@ impl Server {
             self.give_up(Reply::NO_TLS_YET, out);
             return (input.len(), Event::EarlyTls);
         }
-        match find_line(input) {
+        match self.manners.find_line(input) {
             Line::Partial => (0, Event::Wait),
             Line::Flawed { flaw, consumed, ended } => {
                 let reply = self.flaw_reply(flaw, input, terms);
@@ -376,7 +385,7 @@ impl Server {
                 (consumed, self.take_response(text, out, now))
             }
             Line::Complete { text, consumed } => {
-                let command = command::parse(text, &self.offers(terms));
+                let command = command::parse(text, &self.offers(terms), terms.lenient);
                 if self.begins_anew(command.ok()) {
                     // RFC 5321 §4.1.4: a hello resets, which is an event of its own; then the same
                     // line is read again. So it is with STARTTLS.
@@ -598,6 +607,7 @@ mod tests {
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
         offers: Offers { starttls: true, ..Offers::BASIC },
+        lenient: false,
     };
     const NOW: Instant = Instant::from_millis(0);
 

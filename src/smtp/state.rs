@@ -4,7 +4,7 @@
 //! matter.
 
 use super::chunk::{Chunk, ChunkReader};
-use super::data::DotReader;
+use super::lenient::MessageReader;
 use super::pace::Pace;
 
 /// From an accepted MAIL to the end of the message, or to RSET.
@@ -29,7 +29,7 @@ pub(super) enum State {
     AwaitRecipient,
     AwaitAnswer(Question),
     AwaitResponse,
-    AwaitDot(DotReader, Pace),
+    AwaitDot(MessageReader, Pace),
     AwaitChunk(Chunk),
     AwaitCommit,
     AwaitClose,

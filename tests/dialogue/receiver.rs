@@ -3,6 +3,7 @@
 //!     local               the peer is one of this machine
 //!     implicit            TLS begins with the first byte
 //!     secured             TLS is on
+//!     lenient             its range is lenient
 //!     size N, recipients N                   the terms
 //!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth;
 //!                         auth-required, and auth-behind-tls, which is auth not yet
@@ -63,6 +64,7 @@ impl Receiver {
                 command_timeout: Duration::from_secs(300),
                 data_timeout: Duration::from_secs(180),
                 offers: Offers::BASIC,
+                lenient: script.contains(&Line::Owner("lenient".into())),
             },
             input: Buffer::new(INPUT_BYTES),
             out: Buffer::new(REPLIES_BYTES),
@@ -91,7 +93,8 @@ impl Receiver {
                 ["auth", name] => receiver.answers[4].push_back(find_reply(name)),
                 ["end", "hold"] => receiver.verdicts.push_back(None),
                 ["end", name] => receiver.verdicts.push_back(Some(find_reply(name))),
-                ["local" | "implicit"] | ["secured" | "commit" | "wait" | "dismiss", ..] => (),
+                ["local" | "implicit" | "lenient"]
+                | ["secured" | "commit" | "wait" | "dismiss", ..] => (),
                 _ => panic!("what is {words}?"),
             }
         }

@@ -19,27 +19,32 @@ const TERMS: Terms<'static> = Terms {
     command_timeout: Duration::from_secs(300),
     data_timeout: Duration::from_secs(180),
     offers: ALL_OFFERS,
+    lenient: false,
 };
 
 /// Takes the input for all that a peer says; what is said and told is the same, however it is cut.
 pub(super) fn server(input: &[u8]) {
     let (cuts, text) = Cuts::read(input);
-    let mut whole = Owner::new(cuts);
-    whole.hear_all(&[text]);
-    let mut cut = Owner::new(cuts);
-    cut.hear_all(&{ cuts }.pieces(text));
-    assert_eq!(whole.said.escape_ascii().to_string(), cut.said.escape_ascii().to_string());
-    assert_eq!(whole.told, cut.told);
-    whole.judge();
-    // Time passes, and somebody else ends it: only that nothing breaks.
-    let mut hurried = Owner::new(cuts);
-    hurried.is_hurried = true;
-    hurried.hear_all(&{ cuts }.pieces(text));
-    hurried.judge();
+    for lenient in [false, true] {
+        let terms = Terms { lenient, ..TERMS };
+        let mut whole = Owner::new(cuts, terms);
+        whole.hear_all(&[text]);
+        let mut cut = Owner::new(cuts, terms);
+        cut.hear_all(&{ cuts }.pieces(text));
+        assert_eq!(whole.said.escape_ascii().to_string(), cut.said.escape_ascii().to_string());
+        assert_eq!(whole.told, cut.told);
+        whole.judge();
+        // Time passes, and somebody else ends it: only that nothing breaks.
+        let mut hurried = Owner::new(cuts, terms);
+        hurried.is_hurried = true;
+        hurried.hear_all(&{ cuts }.pieces(text));
+        hurried.judge();
+    }
 }
 
 struct Owner {
     server: Server,
+    terms: Terms<'static>,
     input: Buffer,
     out: Buffer,
     now: Instant,
@@ -59,9 +64,10 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(chance: Cuts) -> Owner {
+    fn new(chance: Cuts, terms: Terms<'static>) -> Owner {
         let mut owner = Owner {
             server: Server::new(false),
+            terms,
             input: Buffer::new(INPUT_BYTES),
             out: Buffer::new(REPLIES_BYTES),
             now: Instant::from_millis(1000),
@@ -76,7 +82,7 @@ impl Owner {
             is_binary: false,
             is_data: false,
         };
-        owner.server.greet(&TERMS, &mut owner.out, owner.now);
+        owner.server.greet(&owner.terms, &mut owner.out, owner.now);
         owner
     }
 
@@ -119,7 +125,7 @@ impl Owner {
         let mut idle = 0;
         while !self.is_closed {
             let input = self.input.readable().to_vec();
-            let (consumed, event) = self.server.step(&input, &mut self.out, &TERMS, self.now);
+            let (consumed, event) = self.server.step(&input, &mut self.out, &self.terms, self.now);
             self.server.check_invariants();
             assert!(consumed <= input.len());
             self.input.consume(consumed);
@@ -207,7 +213,7 @@ impl Owner {
         let message = std::mem::take(&mut self.message);
         self.told.push(message.escape_ascii().to_string());
         // It parses nothing before the verdict (decisions 4).
-        let stands = self.server.step(b"QUIT\r\n", &mut self.out, &TERMS, self.now);
+        let stands = self.server.step(b"QUIT\r\n", &mut self.out, &self.terms, self.now);
         assert!(stands == (0, Event::Wait) && self.server.deadline().is_none());
         assert!(!self.server.dismiss(Reply::BUSY, &mut self.out));
         if bare {

@@ -13,8 +13,9 @@ use mote::smtp::parameter::{InXtext, ORIGINAL_BYTES_MAX, Xtext};
 
 /// Takes the input for one line.
 pub(super) fn command(input: &[u8]) {
-    for offers in [Offers::NONE, ALL_OFFERS] {
-        let parsed = command::parse(input, &offers);
+    let all = [(Offers::NONE, false), (ALL_OFFERS, false), (ALL_OFFERS, true)];
+    for (offers, is_lenient) in all {
+        let parsed = command::parse(input, &offers, is_lenient);
         match parsed {
             Ok(command) => check_command(command),
             Err(error) => {
@@ -27,13 +28,13 @@ pub(super) fn command(input: &[u8]) {
         }
         // Trailing space means nothing (RFC 5321 §4.1.1), and neither does the case of the verb.
         let spaced = [input, b" "].concat();
-        assert_eq!(command::parse(&spaced, &offers), parsed);
+        assert_eq!(command::parse(&spaced, &offers, is_lenient), parsed);
         let mut other = input.to_vec();
         for byte in other.iter_mut().take(4) {
             // The other case of a letter.
             *byte ^= if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
         }
-        assert_eq!(command::parse(&other, &offers), parsed);
+        assert_eq!(command::parse(&other, &offers, is_lenient), parsed);
     }
 }
 
