@@ -52,7 +52,8 @@
 //! 3. Bytes from a peer, a file or a disk never panic.
 //! 4. Stopping is crashing, and starting is recovery.
 //! 5. Parse once, into types that cannot lie.
-//! 6. CRLF is CRLF: no bare CR or LF ends anything, and none is passed on.
+//! 6. CRLF is CRLF: no bare CR or LF ends anything, and none is passed on. The one exception has
+//!    its argument in `smtp/lenient.rs`.
 //! 7. What is temporary stays queued: nothing temporary ends a message before it expires.
 //! 8. `unsafe` only around a system call, with the reason beside it.
 //!

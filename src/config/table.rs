@@ -434,9 +434,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "lenient",
         kind: YES_OR_NO,
         default: "no",
-        help: "Devices that cannot do better: lines that end with a bare LF, a HELO that is no name, \
-               addresses without < and >, spaces behind the colon. All is mended, nothing bare is \
-               passed on. Not for mail servers that carry other people's mail.",
+        help: "Devices that cannot do better: lines that end with a bare LF, a HELO that is no \
+               name, addresses without < and >, spaces behind the colon. All is mended, nothing \
+               bare is passed on. Not for mail servers that carry other people's mail.",
         set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.lenient = is),
     },
     Key {

@@ -10,11 +10,12 @@
 //! receiver that also goes by LF takes what follows for commands of that relay. So it must not be
 //! the text that decides what ends the text. Here it is the peer's manners before that: a bare LF
 //! around the dot ends a message only if *every* line of the session so far, commands, DATA and the
-//! text up to there, has ended with a bare LF. The first CRLF shows that the peer knows what a line
-//! is, and from then on, for the rest of the session, only CRLF.CRLF ends a message; what is bare is
-//! text, and is mended. A relay says EHLO, MAIL, RCPT and DATA with CRLF before the first byte of a
-//! stranger's, so no text can bring it back. A device that says all of these with LF goes by LF, so
-//! in its text a dot behind an LF is doubled, or it could send no text with a lone dot at all.
+//! text up to there, has ended with a bare LF. The first CRLF (or a CR in a command) shows that the
+//! peer knows more than LF, and from then on, for the rest of the session, only CRLF.CRLF ends a
+//! message; what is bare is text, and is mended. A relay says EHLO, MAIL, RCPT and DATA with CRLF
+//! before the first byte of a stranger's, so no text can bring it back. A device that says all of
+//! these with LF goes by LF, so in its text a dot behind an LF is doubled, or it could send no text
+//! with a lone dot at all.
 //!
 //! CRLF.CRLF ends every message. A mixture (`LF . CRLF`) ends none: a device that mixes waits for
 //! its answer until it is told 421. A bare CR ends nothing at all, neither a message nor a command;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::instance::Place;
 use crate::load::{shared, wait_for};
+use crate::peers::maildir;
 use crate::session::{Session, message};
 
 #[test]
@@ -40,4 +41,42 @@ fn connections_and_messages_of_an_address_are_limited() {
     let (mut other, _) = connect("127.0.0.72");
     other.ask("EHLO scanner").unwrap();
     assert!(other.deliver("you@example.net", &message(9, 200)).unwrap());
+}
+
+/// A scanner that knows only LF, and writes what it likes; what a Maildir gets of it is as ever.
+#[test]
+fn an_old_scanner_is_served_where_its_range_is_lenient() {
+    let _running = shared();
+    let place = Place::in_memory(
+        "relay = maildir:{dir}/Maildir\n\
+         [clients 127.0.0.70]\nrelay = yes\nlenient = yes\n\
+         [clients 127.0.0.71]\nrelay = yes\n",
+    );
+    let mote = place.serve();
+    let talk = |source| {
+        let (mut scanner, _) = Session::connect_from(source, place.port).unwrap();
+        let mut codes = Vec::new();
+        for line in [
+            "EHLO \u{e4}",
+            "MAIL FROM: scanner@office.example",
+            "RCPT TO:you@example.net",
+            "DATA",
+            "Subject: scan\n\nfirst\n..\nlast\n.",
+            "QUIT\0",
+        ] {
+            scanner.write(format!("{line}\n").as_bytes()).unwrap();
+            codes.push(scanner.reply().unwrap().code);
+            if codes.last() > Some(&499) {
+                break;
+            }
+        }
+        codes
+    };
+    assert_eq!(talk("127.0.0.71"), [500]);
+    assert_eq!(talk("127.0.0.70"), [250, 250, 250, 354, 250, 221]);
+    wait_for("the mail", Duration::from_secs(20), || mote.logged("status=sent") == 1);
+    let mails = maildir(&place.path("Maildir"));
+    let mail = std::fs::read_to_string(&mails[0]).unwrap();
+    assert!(mail.ends_with("\nSubject: scan\n\nfirst\n.\nlast\n"), "{mail}");
+    assert!(mail.contains("Received: from ? ([127.0.0.70])"), "{mail}");
 }

@@ -8,6 +8,7 @@ mod control_bytes;
 mod descriptors;
 mod foreign;
 mod garbage;
+mod lenient;
 mod long;
 mod smuggling;
 mod world;

@@ -6,8 +6,8 @@
 
 use crate::world::{House, Taken};
 
-const LETTERS: &[u8; 4] = b"\r\n.x";
-const LENGTH_MAX: u32 = 9;
+pub(crate) const LETTERS: &[u8; 4] = b"\r\n.x";
+pub(crate) const LENGTH_MAX: u32 = 9;
 const MAIL: &[u8] = b"EHLO c.test\r\nMAIL FROM:<one@c.test>\r\nRCPT TO:<to@y.test>\r\n";
 const SECOND: &[u8] = b"MAIL FROM:<two@c.test>\r\nRCPT TO:<to@y.test>\r\nDATA\r\n";
 
@@ -150,7 +150,7 @@ fn judge(expected: &Expected, told: &[u8], taken: &[Taken]) -> Result<(), &'stat
 
 /// The message, dots put in, behind fields that were added; and no reader of whatever kind finds an
 /// end in it.
-fn arrived(wire: &[u8], message: &[u8]) -> bool {
+pub(crate) fn arrived(wire: &[u8], message: &[u8]) -> bool {
     let lone = |line: &[u8]| line == b".";
     if wire.split(|byte| matches!(byte, b'\r' | b'\n')).any(lone) {
         return false;

@@ -139,9 +139,14 @@ pub(crate) struct House {
 impl House {
     /// A daemon with an empty queue, who relays for its one client.
     pub(crate) fn new() -> House {
+        House::with("[clients 10.0.0.0/8]\nrelay = yes\n")
+    }
+
+    /// A daemon with a next hop and these lines for its config; the client is 10.0.0.1.
+    pub(crate) fn with(lines: &str) -> House {
         let host = Host { hostname: "mote.test", home: "/home", is_embedded: false, run: None };
-        let text = b"relay = smtp://192.0.2.1\n[clients 10.0.0.0/8]\nrelay = yes\n";
-        let config = parse(text, &host).unwrap();
+        let text = format!("relay = smtp://192.0.2.1\n{lines}");
+        let config = parse(text.as_bytes(), &host).unwrap();
         let mut world = World {
             disk: MemoryDisk::new(BLOCKS),
             milliseconds: 1000,
