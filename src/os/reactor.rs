@@ -14,7 +14,7 @@
 use crate::daemon::world::{Accepted, Event, NetError, Peer, Secured, Side, Token, Transfer};
 use crate::limits::LISTENERS_MAX;
 use crate::os::socket;
-use crate::os::tls::{Connection, Files, Tls};
+use crate::os::tls::{Connection, Files, Tls, Wire};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, net};
@@ -363,6 +363,16 @@ impl Write for Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Wire for Socket {
+    fn peek(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.peek(into),
+            // There is no TLS on these.
+            Socket::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

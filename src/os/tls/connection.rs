@@ -4,7 +4,8 @@
 //! To the daemon it is like a plain socket: [`Connection::receive`] gives less than there is room
 //! for only when the socket has been read dry (what is left of a record is known here), and
 //! [`Connection::send`] less than it was given only when the socket takes no more. Two things
-//! differ. While no record buffer is free nothing is read, and the pool tells when to try again.
+//! differ. While no record buffer is free only records that have come as a whole are read, and the
+//! pool tells when to try again.
 //! And bytes are sent, as far as the caller is told, when the socket has taken the whole record
 //! that they are in: until then they are to be offered again, unchanged.
 //!
@@ -16,51 +17,49 @@
 //!
 //! Read first: RFC 8446 §5, §6; RFC 5246 §6.2; rustls's `unbuffered` module.
 
-use super::Tls;
 use super::outbox::Outbox;
-use super::pool::{Lease, Pool, Record};
+use super::pool::{Lease, Record};
+use super::progress::Step;
 use super::trouble::Trouble;
+use super::{Tls, Wire};
 use crate::daemon::world::{NetError, Token, Transfer};
 use crate::intake::peer;
 use core::net::IpAddr;
-use core::ops::Range;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{ContentType, ProtocolVersion};
-use std::io::{self, Read, Write};
-use zeroize::Zeroize as _;
+use std::io::{self, Write};
 
 /// Type, version and length of a record.
-const HEAD_BYTES: usize = 5;
+pub(super) const HEAD_BYTES: usize = 5;
 /// Text that goes into one record: what may have to be kept when the socket is full.
 const TEXT_BYTES_MAX: usize = 4096;
 /// Bytes off the wire in one call. Somebody who sends records without text cannot keep the loop
 /// to himself.
-const WIRE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const WIRE_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's head.
 pub(crate) struct Connection {
-    session: UnbufferedServerConnection,
-    token: Token,
-    address: IpAddr,
+    pub(super) session: UnbufferedServerConnection,
+    pub(super) token: Token,
+    pub(super) address: IpAddr,
     listener: u8,
     /// TLS begins with the first byte of the connection.
     is_implicit: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// The first bytes of a record, while no buffer is needed or none can be had.
-    head: [u8; HEAD_BYTES],
-    head_len: u8,
-    lease: Option<Lease>,
+    pub(super) head: [u8; HEAD_BYTES],
+    pub(super) head_len: u8,
+    pub(super) lease: Option<Lease>,
     /// Whole records at the front of the buffer that rustls has seen and wants to see again: the
     /// pieces of a message that is not whole yet.
-    kept: usize,
-    outbox: Outbox,
+    pub(super) kept: usize,
+    pub(super) outbox: Outbox,
     /// How much text the last record in `outbox` holds, which the caller still offers.
     owed: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Nothing has come yet.
     Fresh,
     Handshake,
@@ -72,20 +71,8 @@ enum Stage {
     Plain,
 }
 
-/// What rustls made of what has come.
-enum Step {
-    /// So much text.
-    Text(usize),
-    /// The handshake is over.
-    Secured,
-    /// It needs more.
-    Blocked,
-    /// The peer has ended its side.
-    Ended,
-}
-
 /// Why reading has stopped.
-enum Filled {
+pub(super) enum Filled {
     /// It is full, or the socket is dry; or the peer has ended its side of TLS, or it broke.
     Transfer(Transfer),
     /// The socket has come to its end.
@@ -138,7 +125,7 @@ impl Connection {
     }
 
     /// Reads text into `into`, which is not empty.
-    pub(crate) fn receive<S: Read + Write>(
+    pub(crate) fn receive<S: Wire>(
         &mut self,
         socket: &mut S,
         into: &mut [u8],
@@ -147,26 +134,9 @@ impl Connection {
         if let Err(ended) = self.may_receive() {
             return ended;
         }
-        let Some(lease) = self.lease.take().or_else(|| self.take_buffer(tls)) else {
-            return self.wait(socket, tls);
-        };
-        let Tls { pool, scratch, .. } = tls;
-        let filled = match pool.record(&lease) {
-            Some(record) => {
-                let filled = self.fill(socket, into, record, scratch);
-                let is_idle = self.put_away(record);
-                let has_moved = record.has_moved();
-                if is_idle {
-                    pool.give_back(lease);
-                } else {
-                    if has_moved {
-                        pool.renew(&lease, tls.now);
-                    }
-                    self.lease = Some(lease);
-                }
-                filled
-            }
-            None => Err(Trouble::Protocol("it has lost its buffer")),
+        let filled = match self.lease.take().or_else(|| self.take_buffer(tls)) {
+            Some(lease) => self.receive_into_buffer(socket, into, lease, tls),
+            None => self.receive_whole_records(socket, into, tls),
         };
         match filled {
             Ok(Filled::Transfer(transfer)) => transfer,
@@ -244,7 +214,7 @@ impl Connection {
         if let Some(lease) = self.lease.take() {
             tls.pool.give_back(lease);
         }
-        tls.pool.forget(self.token);
+        tls.forget(self.token);
         self.stage = Stage::Failed;
     }
 
@@ -283,22 +253,30 @@ impl Connection {
         }
     }
 
-    /// No buffer is free. The head of a record needs none, and before it is there nobody waits.
-    fn wait<S: Read>(&mut self, socket: &mut S, tls: &mut Tls) -> Transfer {
-        while let Some(room) = self.head.get_mut(usize::from(self.head_len)..) {
-            if room.is_empty() {
-                tls.pool.wait(self.token, self.address);
-                return Transfer::NotReady;
+    fn receive_into_buffer<S: Wire>(
+        &mut self,
+        socket: &mut S,
+        into: &mut [u8],
+        lease: Lease,
+        tls: &mut Tls,
+    ) -> Result<Filled, Trouble> {
+        let Tls { pool, scratch, now, .. } = tls;
+        let Some(record) = pool.record(&lease) else {
+            return Err(Trouble::Protocol("it has lost its buffer"));
+        };
+        let filled = self.fill(socket, into, record, scratch);
+        // Behind the peer's end nothing counts any more.
+        let is_idle = self.stage == Stage::HalfOpen || self.put_away(record);
+        let has_moved = record.has_moved();
+        if is_idle {
+            pool.give_back(lease);
+        } else {
+            if has_moved {
+                pool.renew(&lease, *now);
             }
-            match socket.read(room) {
-                Ok(0) => return self.end(tls),
-                Ok(count) => self.head_len += count as u8,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Transfer::Failed(net_error(&error)),
-            }
+            self.lease = Some(lease);
         }
-        Transfer::NotReady
+        filled
     }
 
     /// The socket has come to its end. Without a word of TLS before, which is no worse here: every
@@ -315,8 +293,13 @@ impl Connection {
         Transfer::Closed
     }
 
+    /// The peer has ended its side of TLS.
+    pub(super) fn end_side(&mut self) {
+        self.stage = Stage::HalfOpen;
+    }
+
     /// Fills `into` until it is full or the socket is dry.
-    fn fill<S: Read + Write>(
+    fn fill<S: Wire>(
         &mut self,
         socket: &mut S,
         into: &mut [u8],
@@ -325,7 +308,7 @@ impl Connection {
     ) -> Result<Filled, Trouble> {
         let mut count = 0;
         let mut budget = WIRE_BYTES_MAX;
-        let mut is_dry = false;
+        let (mut is_dry, mut is_short) = (false, false);
         let done = |count, other| if count > 0 { Transfer::Bytes(count) } else { other };
         loop {
             let rest = into.get_mut(count..).unwrap_or_default();
@@ -333,7 +316,7 @@ impl Connection {
             if count == into.len() {
                 return Ok(Filled::Transfer(Transfer::Bytes(count)));
             }
-            self.recognise(record)?;
+            self.recognise(record.wire())?;
             let rest = into.get_mut(count..).unwrap_or_default();
             match self.step(socket, rest, record, scratch)? {
                 Step::Text(more) => {
@@ -343,12 +326,14 @@ impl Connection {
                 // Whoever holds the token looks at this before it reads on.
                 Step::Secured => return Ok(Filled::Transfer(Transfer::NotReady)),
                 Step::Ended => {
-                    self.stage = Stage::HalfOpen;
+                    self.end_side();
                     return Ok(Filled::Transfer(done(count, Transfer::Closed)));
                 }
                 Step::Blocked => {}
             }
-            if is_dry {
+            // A short read has used up what was there, but an end may be behind it. Whoever gets text
+            // comes again if he was told of one.
+            if is_dry || (is_short && count > 0) {
                 return Ok(Filled::Transfer(done(count, Transfer::NotReady)));
             }
             if budget == 0 {
@@ -365,7 +350,7 @@ impl Connection {
                 Ok(read) => {
                     record.produced(read);
                     budget = budget.saturating_sub(read);
-                    is_dry = read < size;
+                    is_short = read < size;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_dry = true,
@@ -378,85 +363,14 @@ impl Connection {
     }
 
     /// The first byte of all tells whether this is TLS.
-    fn recognise(&mut self, record: &mut Record) -> Result<(), Trouble> {
-        if let (Stage::Fresh, Some(first)) = (self.stage, record.wire().first()) {
+    pub(super) fn recognise(&mut self, wire: &[u8]) -> Result<(), Trouble> {
+        if let (Stage::Fresh, Some(first)) = (self.stage, wire.first()) {
             self.stage = Stage::Handshake;
             if *first != u8::from(ContentType::Handshake) {
                 return Err(Trouble::NotTls);
             }
         }
         Ok(())
-    }
-
-    /// Lets rustls work on what has come, and sends what it has to say, until there is text or it
-    /// needs more.
-    fn step<S: Write>(
-        &mut self,
-        socket: &mut S,
-        into: &mut [u8],
-        record: &mut Record,
-        scratch: &mut [u8],
-    ) -> Result<Step, Trouble> {
-        let mut whole = self.kept + whole_records(record.wire().get(self.kept..));
-        let mut encoded = 0;
-        let step = loop {
-            let UnbufferedStatus { mut discard, state, .. } =
-                self.session.process_tls_records(record.wire());
-            let mut text = Range::default();
-            let step = match state.map_err(|error| Trouble::from(&error))? {
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    self.outbox.put(socket, scratch.get(..encoded))?;
-                    encoded = 0;
-                    match traffic.next_record() {
-                        Some(Ok(next)) => {
-                            discard += next.discard;
-                            // What came right behind the handshake waits until that was told.
-                            let is_told = self.stage != Stage::Handshake;
-                            let room = if is_told { &mut *into } else { &mut [] };
-                            let (count, rest) = share(next.payload, room, scratch);
-                            text = 0..rest;
-                            Some(Step::Text(count))
-                        }
-                        Some(Err(error)) => return Err(Trouble::from(&error)),
-                        None => None,
-                    }
-                }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    let mut done = data.encode(scratch.get_mut(encoded..).unwrap_or_default());
-                    if let (Err(EncodeError::InsufficientSize(_)), true) = (&done, encoded > 0) {
-                        self.outbox.put(socket, scratch.get(..encoded))?;
-                        encoded = 0;
-                        done = data.encode(scratch);
-                    }
-                    encoded += done.map_err(|_| Trouble::Protocol("its answer is too large"))?;
-                    None
-                }
-                ConnectionState::TransmitTlsData(data) => {
-                    data.done();
-                    self.outbox.put(socket, scratch.get(..encoded))?;
-                    encoded = 0;
-                    None
-                }
-                ConnectionState::PeerClosed | ConnectionState::Closed => Some(Step::Ended),
-                ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake => {
-                    Some(Step::Blocked)
-                }
-                _ => return Err(Trouble::Protocol("it sent data before the handshake")),
-            };
-            let text = scratch.get_mut(text).unwrap_or_default();
-            record.consume(discard, text);
-            text.zeroize();
-            whole = whole.saturating_sub(discard);
-            if let Some(step) = step {
-                break step;
-            }
-        };
-        self.kept = if matches!(step, Step::Blocked) { whole } else { 0 };
-        if self.stage == Stage::Handshake && !self.session.is_handshaking() {
-            self.stage = Stage::Open;
-            return Ok(Step::Secured);
-        }
-        Ok(step)
     }
 
     fn take_buffer(&mut self, tls: &mut Tls) -> Option<Lease> {
@@ -488,41 +402,6 @@ impl Connection {
         true
     }
 
-    /// What rustls has to see before it does anything: the pieces that it keeps.
-    fn kept<'a>(lease: Option<&Lease>, kept: usize, pool: &'a mut Pool) -> &'a mut [u8] {
-        let record = lease.filter(|_| kept > 0).and_then(|lease| pool.record(lease));
-        record.and_then(|record| record.wire().get_mut(..kept)).unwrap_or_default()
-    }
-
-    /// Puts `text` into a record in `scratch`; how long that is.
-    fn seal(&mut self, text: Option<&[u8]>, tls: &mut Tls) -> Option<usize> {
-        let Tls { pool, scratch, .. } = tls;
-        let kept = Connection::kept(self.lease.as_ref(), self.kept, pool);
-        let status = self.session.process_tls_records(kept);
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return None };
-        match text {
-            Some(text) => traffic.encrypt(text, scratch).ok(),
-            None => traffic.queue_close_notify(scratch).ok(),
-        }
-    }
-
-    /// Tells the peer why, if rustls has an alert for it and the socket takes it.
-    fn send_alert<S: Write>(&mut self, socket: &mut S, scratch: &mut [u8]) {
-        let mut encoded = 0;
-        // Not asked for more than it has: it would look for records in what is not there.
-        while self.session.wants_write() {
-            let status = self.session.process_tls_records(&mut []);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
-            let Some(room) = scratch.get_mut(encoded..) else { break };
-            let Ok(count) = data.encode(room) else { break };
-            encoded += count;
-        }
-        if let (true, Some(alert)) = (self.outbox.is_empty(), scratch.get(..encoded)) {
-            // Nobody is left to be told that it did not fit.
-            let _ = socket.write(alert);
-        }
-    }
-
     /// One line for the log.
     fn complain(&self, trouble: Trouble, tls: &Tls) {
         log::info!(
@@ -534,33 +413,7 @@ impl Connection {
     }
 }
 
-/// Puts `text` into `into` as far as it goes, and the rest into `scratch`; how much each is.
-fn share(text: &[u8], into: &mut [u8], scratch: &mut [u8]) -> (usize, usize) {
-    let count = text.len().min(into.len());
-    let (first, rest) = text.split_at_checked(count).unwrap_or((text, &[]));
-    for (room, text) in [(into, first), (scratch, rest)] {
-        if let Some(room) = room.get_mut(..text.len()) {
-            room.copy_from_slice(text);
-        }
-    }
-    (first.len(), rest.len())
-}
-
-/// How many bytes at the front of `wire` are whole records.
-fn whole_records(wire: Option<&[u8]>) -> usize {
-    let wire = wire.unwrap_or_default();
-    let mut whole = 0;
-    while let Some([_, _, _, high, low]) = wire.get(whole..).and_then(<[u8]>::first_chunk) {
-        let end = whole + HEAD_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
-        if end > wire.len() {
-            break;
-        }
-        whole = end;
-    }
-    whole
-}
-
-fn net_error(error: &io::Error) -> NetError {
+pub(super) fn net_error(error: &io::Error) -> NetError {
     match error.kind() {
         io::ErrorKind::TimedOut => NetError::TimedOut,
         io::ErrorKind::ConnectionReset

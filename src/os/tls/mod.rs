@@ -7,12 +7,15 @@
 //! (`Tls::next_event`): a buffer has become free for somebody who waits, or a connection was
 //! ended by the rules of the pool.
 //!
+//! `progress` goes through rustls's states, `cramped` is about reading while no buffer is free,
 //! `certificate` reads and watches the files, `trouble` has the words for what goes wrong.
 
 mod certificate;
 mod connection;
+mod cramped;
 mod outbox;
 mod pool;
+mod progress;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -23,19 +26,27 @@ pub(crate) use connection::Connection;
 use crate::daemon::world::{NetError, Token};
 use certificate::Identity;
 use core::net::IpAddr;
-use pool::Pool;
+use pool::{Pool, Record};
 use rustls::server::UnbufferedServerConnection;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::time::Instant;
 use trouble::Trouble;
 
 /// Fewest and most record buffers; between them, one for four connections.
 const BUFFERS: (usize, usize) = (4, 16);
 
+/// A socket.
+pub(crate) trait Wire: Read + Write {
+    /// Reads what is there and leaves it there.
+    fn peek(&mut self, into: &mut [u8]) -> io::Result<usize>;
+}
+
 /// See the module's head.
 pub(crate) struct Tls {
     identities: Vec<Option<Identity>>,
     pool: Pool,
+    /// For records that have come as a whole while no buffer is free.
+    spare: Record,
     /// Where records are sealed before the socket takes them.
     scratch: Box<[u8]>,
     /// The time of this turn.
@@ -67,6 +78,7 @@ impl Tls {
         Ok(Some(Tls {
             identities,
             pool: Pool::new((tokens / 4).clamp(BUFFERS.0, BUFFERS.1), tokens),
+            spare: Record::new(),
             scratch: vec![0; pool::RECORD_BYTES_MAX].into_boxed_slice(),
             now,
             // Each may be told both in one turn.
@@ -144,6 +156,12 @@ impl Tls {
         if !self.events.contains(&event) && self.events.len() < self.events.capacity() {
             self.events.push(event);
         }
+    }
+
+    /// The connection is gone: nothing that was meant for it shall reach who comes next.
+    fn forget(&mut self, token: Token) {
+        self.pool.forget(token);
+        self.events.retain(|(told, _)| *told != token);
     }
 
     fn listener(&self, number: u8) -> &str {

@@ -211,17 +211,19 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn new() -> Record {
+    pub(super) fn new() -> Record {
         // Pages that are never touched take no memory.
         let bytes = vec![0; RECORD_BYTES_MAX].into_boxed_slice();
         Record { bytes, start: 0, end: 0, plain: 0, has_moved: false, reached: 0 }
     }
 
-    fn clear(&mut self) {
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
         (self.start, self.end, self.plain) = (0, 0, 0);
     }
 
-    fn wipe(&mut self) {
+    /// Forgets everything, and leaves nothing of it behind.
+    pub(super) fn wipe(&mut self) {
         self.clear();
         self.bytes.get_mut(..self.reached).unwrap_or_default().zeroize();
         self.reached = 0;
