@@ -199,11 +199,15 @@ mod tests {
 
         /// Somebody comes in; what he is told, first and last.
         fn enter(&mut self, address: &str) -> (u16, String) {
+            self.enter_by(0, address)
+        }
+
+        fn enter_by(&mut self, listener: u8, address: &str) -> (u16, String) {
             let House { doors, sessions, queue, config, now } = self;
             let (handle, session) = sessions.take(|_| true).unwrap();
             let address: SocketAddr = address.parse().unwrap();
             let admission = Admission::new(config, config.client(address.ip()));
-            session.open(Peer::Tcp(address), 0, admission, 0, *now);
+            session.open(Peer::Tcp(address), listener, admission, 0, *now);
             doors.enter(handle, sessions, queue, config, *now);
             (handle.index, self.told(handle.index))
         }
@@ -302,5 +306,33 @@ mod tests {
         house.leave(first.unwrap());
         assert!(house.enter("203.0.113.1:4").1.starts_with("220"));
         assert_eq!(house.enter("203.0.113.1:5").1, expected);
+    }
+
+    /// A handshake that is not brought forward holds a slot no better than silence does, and there
+    /// is no way to say a word in it.
+    #[test]
+    fn who_stands_in_a_handshake_may_have_to_go() {
+        let mut house = House::with(
+            "relay = hold\nsessions = 3\n\
+             [listen tls]\naddress = ::1\ntls = implicit\ncert = /c\nkey = /k\n",
+        );
+        for number in 1..=3 {
+            let (index, told) = house.enter_by(1, &format!("203.0.113.{number}:1"));
+            let (_, session) = house.sessions.at(index).unwrap();
+            assert!(told.is_empty() && !session.wants_read());
+            assert!(session.deadline(&house.config).is_some());
+            assert!(session.begins_tls().is_some());
+            session.securing();
+            assert!(session.wants_read() && session.begins_tls().is_none());
+        }
+        let (spare, told) = house.enter_by(1, "203.0.113.9:1");
+        assert!(told.is_empty() && house.sessions.at(spare).unwrap().1.begins_tls().is_none());
+        house.now = house.now + IDLE_MIN;
+        house.attend();
+        let (_, session) = house.sessions.at(0).unwrap();
+        assert!(session.is_over() && session.output().is_empty());
+        house.leave(0);
+        house.attend();
+        assert!(house.sessions.at(spare).unwrap().1.begins_tls().is_some());
     }
 }

@@ -38,7 +38,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 pub(super) const WIRE_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's head.
-pub(crate) struct Connection {
+pub struct Connection {
     pub(super) session: UnbufferedServerConnection,
     pub(super) token: Token,
     pub(super) address: IpAddr,
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// What was agreed on, once the handshake is over.
-    pub(crate) fn secured(&self) -> Option<peer::Secured> {
+    pub fn secured(&self) -> Option<peer::Secured> {
         if !matches!(self.stage, Stage::Open | Stage::HalfOpen) {
             return None;
         }
@@ -120,17 +120,12 @@ impl Connection {
     }
 
     /// True when the peer never spoke TLS, and may be told so in the clear.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.stage == Stage::Plain
     }
 
     /// Reads text into `into`, which is not empty.
-    pub(crate) fn receive<S: Wire>(
-        &mut self,
-        socket: &mut S,
-        into: &mut [u8],
-        tls: &mut Tls,
-    ) -> Transfer {
+    pub fn receive<S: Wire>(&mut self, socket: &mut S, into: &mut [u8], tls: &mut Tls) -> Transfer {
         if let Err(ended) = self.may_receive() {
             return ended;
         }
@@ -150,12 +145,7 @@ impl Connection {
     }
 
     /// Writes a prefix of `from`, which is not empty.
-    pub(crate) fn send<S: Write>(
-        &mut self,
-        socket: &mut S,
-        from: &[u8],
-        tls: &mut Tls,
-    ) -> Transfer {
+    pub fn send<S: Write>(&mut self, socket: &mut S, from: &[u8], tls: &mut Tls) -> Transfer {
         match self.stage {
             Stage::Open | Stage::HalfOpen => {}
             Stage::Failed | Stage::Plain => return Transfer::Failed(NetError::Tls),
@@ -190,12 +180,12 @@ impl Connection {
     }
 
     /// Gives the socket what it would not take before; false: it still does not take it all.
-    pub(crate) fn flush<S: Write>(&mut self, socket: &mut S) -> io::Result<bool> {
+    pub fn flush<S: Write>(&mut self, socket: &mut S) -> io::Result<bool> {
         self.outbox.flush(socket)
     }
 
     /// Ends it, politely if that can be done at once.
-    pub(crate) fn close<S: Write>(&mut self, socket: &mut S, tls: &mut Tls) {
+    pub fn close<S: Write>(&mut self, socket: &mut S, tls: &mut Tls) {
         match self.stage {
             Stage::Fresh if self.head_len == 0 => {
                 self.complain(Trouble::TooSlow { is_silent: true }, tls);
@@ -331,8 +321,8 @@ impl Connection {
                 }
                 Step::Blocked => {}
             }
-            // A short read has used up what was there, but an end may be behind it. Whoever gets text
-            // comes again if he was told of one.
+            // A short read has used up what was there, but an end may be behind it. Whoever gets
+            // text comes again if he was told of one.
             if is_dry || (is_short && count > 0) {
                 return Ok(Filled::Transfer(done(count, Transfer::NotReady)));
             }

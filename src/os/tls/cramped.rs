@@ -1,9 +1,9 @@
 //! Reading while no record buffer is free: whole records, one at a time.
 //!
-//! Others may hold all buffers with parts of records. Whoever's record has come as a whole is served
-//! all the same, by way of one more buffer that nobody may keep: the head of a record is read into
-//! the connection, and the rest is taken off the socket only when all of it is there. Who has only a
-//! part waits for his turn.
+//! Others may hold all buffers with parts of records. Whoever's record has come as a whole is
+//! served all the same, by way of one more buffer that nobody may keep: the head of a record is
+//! read into the connection, and the rest is taken off the socket only when all of it is there. Who
+//! has only a part waits for his turn.
 
 use super::connection::{Connection, Filled, HEAD_BYTES, WIRE_BYTES_MAX, net_error};
 use super::pool::{RECORD_BYTES_MAX, Record};

@@ -21,7 +21,7 @@ mod tests;
 mod trouble;
 
 pub use certificate::{Files, Unusable, examine};
-pub(crate) use connection::Connection;
+pub use connection::Connection;
 
 use crate::daemon::world::{NetError, Token};
 use certificate::Identity;
@@ -36,13 +36,13 @@ use trouble::Trouble;
 const BUFFERS: (usize, usize) = (4, 16);
 
 /// A socket.
-pub(crate) trait Wire: Read + Write {
+pub trait Wire: Read + Write {
     /// Reads what is there and leaves it there.
     fn peek(&mut self, into: &mut [u8]) -> io::Result<usize>;
 }
 
 /// See the module's head.
-pub(crate) struct Tls {
+pub struct Tls {
     identities: Vec<Option<Identity>>,
     pool: Pool,
     /// For records that have come as a whole while no buffer is free.
@@ -58,7 +58,7 @@ pub(crate) struct Tls {
 impl Tls {
     /// For listeners with these certificates, by their numbers, and at most `tokens` connections;
     /// none, if none has one.
-    pub(crate) fn open(
+    pub fn open(
         files: &[Option<Files>],
         tokens: u16,
         now: Instant,
@@ -87,7 +87,7 @@ impl Tls {
     }
 
     /// The config was read again, and names these certificates.
-    pub(crate) fn reload(&mut self, files: &[Option<Files>]) {
+    pub fn reload(&mut self, files: &[Option<Files>]) {
         for (identity, files) in self.identities.iter_mut().zip(files) {
             if let (Some(identity), Some(files)) = (identity, files) {
                 identity.replace(files);
@@ -96,7 +96,7 @@ impl Tls {
     }
 
     /// The server's side of a connection that came in through a listener.
-    pub(crate) fn serve(
+    pub fn serve(
         &mut self,
         listener: u8,
         is_implicit: bool,
@@ -110,18 +110,18 @@ impl Tls {
     }
 
     /// A turn begins at `now`.
-    pub(crate) fn begin_turn(&mut self, now: Instant) {
+    pub fn begin_turn(&mut self, now: Instant) {
         self.now = now;
         self.pool.begin_turn();
     }
 
     /// Somebody who holds a buffer too long: to be ended by [`Tls::end`].
-    pub(crate) fn overdue(&self) -> Option<Token> {
+    pub fn overdue(&self) -> Option<Token> {
         self.pool.overdue(self.now).map(|(token, _)| token)
     }
 
     /// Ends the connection, which is [`Tls::overdue`].
-    pub(crate) fn end<S: Write>(&mut self, connection: &mut Connection, socket: &mut S) {
+    pub fn end<S: Write>(&mut self, connection: &mut Connection, socket: &mut S) {
         if let Some((token, why)) = self.pool.overdue(self.now) {
             connection.fail(Trouble::Overdue(why), socket, self);
             self.tell(token, true);
@@ -129,24 +129,24 @@ impl Tls {
     }
 
     /// Buffers that are free go to those who wait.
-    pub(crate) fn serve_waiting(&mut self) {
+    pub fn serve_waiting(&mut self) {
         while let Some(token) = self.pool.promise() {
             self.tell(token, false);
         }
     }
 
     /// Who is to be told next: read again, or, if that is true, that it is over.
-    pub(crate) fn next_event(&mut self) -> Option<(Token, bool)> {
+    pub fn next_event(&mut self) -> Option<(Token, bool)> {
         self.events.pop()
     }
 
     /// When the next turn must begin, though nothing happens.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         if self.has_events() { Some(self.now) } else { self.pool.deadline(self.now) }
     }
 
     /// True while somebody is to be told.
-    pub(crate) fn has_events(&self) -> bool {
+    pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 

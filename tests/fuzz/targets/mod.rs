@@ -8,12 +8,13 @@
 //! - `line` lines, dots out and dots in · `words` commands and addresses
 //! - `settings` the config, and users
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
-//! - `sasl` logging in, both sides of it
+//! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
 //! - `message` header and body on their way through · `stored` envelope records and drop files
 
 mod client;
 mod line;
 mod message;
+mod record;
 mod sasl;
 mod server;
 mod settings;
@@ -38,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", stored::envelope),
     ("line", line::line),
     ("message", message::message),
+    ("record", record::record),
     ("reply", client::reply),
     ("sasl", sasl::sasl),
     ("server", server::server),

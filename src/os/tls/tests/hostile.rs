@@ -234,20 +234,24 @@ fn seal(key: &[u8], iv: &[u8], sequence: u64, piece: &[u8]) -> Vec<u8> {
     [&head[..], &text].concat()
 }
 
-/// Decisions 13: peers with half a record do not stop a good client.
+/// More peers with half a record than there are buffers.
+fn crowd(tls: &mut Tls) -> Vec<Server> {
+    let buffers = tls.pool.free() as u8;
+    let mut bad: Vec<Server> = (0..=buffers).map(|number| Server::numbered(tls, number)).collect();
+    for server in &mut bad {
+        server.pipe.incoming.extend([22, 3, 1, 1, 0, 1]);
+        assert_eq!(server.read(tls, 10), Transfer::NotReady);
+    }
+    assert_eq!(tls.pool.free(), 0);
+    bad
+}
+
+/// Decisions 13: peers with half a record do not stop a good client. Whose records have come as a
+/// whole needs none of the buffers that others hold.
 #[test]
 fn half_records_do_not_stop_others() {
     let (_folder, mut tls) = p256();
-    let begin = tls.now;
-    let buffers = tls.pool.free();
-    let mut bad: Vec<Server> =
-        (0..=buffers as u8).map(|number| Server::numbered(&mut tls, number)).collect();
-    for server in &mut bad {
-        server.pipe.incoming.extend([22, 3, 1, 1, 0, 1]);
-        assert_eq!(server.read(&mut tls, 10), Transfer::NotReady);
-    }
-    assert_eq!(tls.pool.free(), 0);
-    // Whose records have come as a whole needs none that others hold.
+    let _bad = crowd(&mut tls);
     for version in VERSIONS {
         for segment in [1, 100, usize::MAX] {
             let mut good = Server::numbered(&mut tls, 39);
@@ -270,6 +274,14 @@ fn half_records_do_not_stop_others() {
             good.connection.close(&mut good.pipe, &mut tls);
         }
     }
+}
+
+/// Whose record comes in pieces waits until one of the others has had his time.
+#[test]
+fn who_waits_is_served_in_two_seconds() {
+    let (_folder, mut tls) = p256();
+    let begin = tls.now;
+    let mut bad = crowd(&mut tls);
     let turn = |tls: &mut Tls, bad: &mut Vec<Server>, after| {
         tls.begin_turn(begin + Duration::from_secs(after));
         while let Some(token) = tls.overdue() {
@@ -281,7 +293,6 @@ fn half_records_do_not_stop_others() {
         core::iter::from_fn(|| tls.next_event()).collect::<Vec<_>>()
     };
     assert_eq!(turn(&mut tls, &mut bad, 1), []);
-    // Whose record comes in pieces waits until one of the others has had his time.
     let mut good = Server::numbered(&mut tls, 39);
     let mut client = client(client_config(VERSIONS[1]));
     let hello = said(&mut client);
@@ -296,10 +307,11 @@ fn half_records_do_not_stop_others() {
     hear(&mut client, &mut good.pipe).unwrap();
     talk(&mut good, &mut client, &mut tls, usize::MAX).unwrap();
     assert!(!client.is_handshaking());
-    // With nobody waiting a record has ten seconds.
-    for server in &mut bad {
-        server.connection.close(&mut server.pipe, &mut tls);
-    }
+}
+
+#[test]
+fn with_nobody_waiting_a_record_has_ten_seconds() {
+    let (_folder, mut tls) = p256();
     let mut late = Server::numbered(&mut tls, 1);
     late.pipe.incoming.extend([22, 3, 1, 1, 0, 1]);
     assert_eq!(late.read(&mut tls, 10), Transfer::NotReady);
