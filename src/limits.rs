@@ -77,8 +77,10 @@ pub const LOCAL_SLOTS: u16 = 2;
 pub const SPARE_SLOTS: u16 = 1;
 /// Addresses whose messages are counted at one time, where `[clients RANGE]` has a rate.
 pub const RATED_SOURCES_MAX: usize = 256;
+/// Addresses that are remembered for having kept a slot without using it (threats 10).
+pub const LAGGARDS_MAX: usize = 1024;
 /// Sockets that wait in the kernel to be accepted.
-pub const LISTEN_BACKLOG: i32 = 128;
+pub const LISTEN_BACKLOG: i32 = 1024;
 
 const _: () = assert!(LINE_BYTES_MAX <= INPUT_BYTES);
 const _: () = assert!(2 * REPLY_BYTES_MAX <= REPLIES_BYTES);

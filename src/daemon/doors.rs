@@ -4,15 +4,20 @@
 //! loopback and Unix sockets, and one is spare. A stranger who comes when all are taken goes into
 //! the spare slot, ungreeted, and is looked for another: the stranger who has done nothing useful
 //! for longest, if that is `IDLE_MIN`, or `IDLE_MIN_CROWD` when one address holds more than
-//! half, gets 421. If nobody gives way within `SPARE_MAX`, the newcomer gets it, and with him every
-//! stranger who has waited outside meanwhile: they may stand before somebody for whom a slot is
-//! kept.
+//! half, gets 421. Others wait meanwhile where the kernel keeps them: most mails take less time.
+//!
+//! If nobody gives way within `SPARE_MAX`, there is a crowd, for as long as it presses. Then nobody
+//! waits any more, since behind a stranger may stand somebody for whom a slot is kept: whoever
+//! comes gets the slot of one who has been idle for `IDLE_MIN_CROWD`, or 421 at once. And whoever
+//! had to go is remembered ([`super::laggards`]): those get no more than half of the slots, so that
+//! the others always find one.
 
+use super::laggards::Laggards;
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::intake::peer::Peer;
-use crate::intake::session::Session;
+use crate::intake::session::{Session, Stand};
 use crate::limits::{LOCAL_SLOTS, SPARE_SLOTS};
 use crate::queue::Queue;
 use crate::smtp::reply::Reply;
@@ -25,14 +30,17 @@ const IDLE_MIN: Duration = Duration::from_secs(5);
 const IDLE_MIN_CROWD: Duration = Duration::from_secs(1);
 /// How long the newcomer waits for a slot.
 const SPARE_MAX: Duration = Duration::from_secs(2);
+/// A crowd is over when nobody has been turned away for this long.
+const CROWD_MIN: Duration = Duration::from_secs(30);
 
 /// See the module's head.
 pub struct Doors {
     strangers_max: usize,
     /// Who waits ungreeted, and until when.
     spare: Option<(Handle, Instant)>,
-    /// Somebody has waited in vain, and so have those outside.
-    is_crowded: bool,
+    /// Somebody has waited in vain, or was turned away since: nobody waits until then.
+    crowd_until: Option<Instant>,
+    laggards: Laggards,
 }
 
 impl Doors {
@@ -43,7 +51,12 @@ impl Doors {
 
     /// Nobody waits.
     pub fn new(config: &Config) -> Doors {
-        Doors { strangers_max: config.sessions.into(), spare: None, is_crowded: false }
+        Doors {
+            strangers_max: config.sessions.into(),
+            spare: None,
+            crowd_until: None,
+            laggards: Laggards::new(),
+        }
     }
 
     /// True while another connection may be taken: somebody who has to wait is one at a time.
@@ -60,23 +73,31 @@ impl Doors {
         config: &Config,
         now: Instant,
     ) {
-        let strangers = sessions.iter().filter(|(_, session)| is_stranger(session)).count();
+        let strangers = strangers(sessions);
         let is_one_too_many = is_beyond_its_number(handle.index, sessions);
+        let is_crowded = self.is_crowded(now);
         let Some(session) = sessions.get(handle) else { return };
+        let source = session.peer().source();
+        let is_laggard = source.is_some_and(|source| self.laggards.has(source, now));
         if is_one_too_many {
             session.dismiss(Reply::TOO_MANY_CONNECTIONS, queue);
-        } else if !is_stranger(session) || strangers <= self.strangers_max {
+        } else if !is_stranger(session) {
             session.greet(config, now);
-        } else if self.is_crowded {
+        } else if is_laggard && strangers > self.strangers_max.div_ceil(2) {
             session.dismiss(Reply::BUSY, queue);
-        } else {
+        } else if strangers <= self.strangers_max {
+            session.greet(config, now);
+        } else if !is_crowded {
             self.spare = Some((handle, now + SPARE_MAX));
+        } else {
+            self.crowd_until = Some(now + CROWD_MIN);
+            self.spare = Some((handle, now));
+            self.attend(sessions, queue, config, now);
         }
     }
 
-    /// Nobody waits outside.
-    pub fn calm(&mut self) {
-        self.is_crowded = false;
+    fn is_crowded(&self, now: Instant) -> bool {
+        self.crowd_until.is_some_and(|until| now < until)
     }
 
     /// Looks for a slot for the one who waits.
@@ -92,20 +113,24 @@ impl Doors {
             self.spare = None;
             return;
         }
-        let strangers = sessions.iter().filter(|(_, session)| is_stranger(session)).count();
-        if strangers <= self.strangers_max {
+        if strangers(sessions) <= self.strangers_max {
             self.spare = None;
             if let Some(session) = sessions.get(spare) {
                 session.greet(config, now);
             }
             return;
         }
-        let victim = slowest(spare.index, sessions, self.strangers_max, now);
+        let is_crowded = self.is_crowded(now);
+        let victim = slowest(spare.index, sessions, self.strangers_max, is_crowded, now);
         if let Some((_, session)) = victim.and_then(|victim| sessions.at(victim)) {
+            if let Some(source) = session.peer().source() {
+                self.laggards.note(source, now);
+            }
             session.dismiss(Reply::BUSY, queue);
+            self.attend(sessions, queue, config, now);
         } else if now >= until {
             self.spare = None;
-            self.is_crowded = true;
+            self.crowd_until = Some(now + CROWD_MIN);
             if let Some(session) = sessions.get(spare) {
                 session.dismiss(Reply::BUSY, queue);
             }
@@ -132,6 +157,12 @@ pub(super) fn is_beyond_its_number(index: u16, sessions: &Slots<Session>) -> boo
     sessions.iter().filter(|(_, session)| is_same(session)).count() > most
 }
 
+/// How many have a slot, those not counted who are on their way out.
+fn strangers(sessions: &Slots<Session>) -> usize {
+    let stays = |session: &Session| is_stranger(session) && session.stand() != Stand::Closing;
+    sessions.iter().filter(|(_, session)| stays(session)).count()
+}
+
 fn is_stranger(session: &Session) -> bool {
     !session.peer().is_local()
 }
@@ -148,6 +179,7 @@ fn slowest(
     spare: u16,
     sessions: &Slots<Session>,
     strangers_max: usize,
+    is_crowded: bool,
     now: Instant,
 ) -> Option<u16> {
     let is_crowd = |session: &Session| {
@@ -159,7 +191,7 @@ fn slowest(
         may_go && *index != spare
     });
     let (index, session) = candidates.min_by_key(|(_, session)| session.last_useful())?;
-    let least = if is_crowd(session) { IDLE_MIN_CROWD } else { IDLE_MIN };
+    let least = if is_crowded || is_crowd(session) { IDLE_MIN_CROWD } else { IDLE_MIN };
     (now.since(session.last_useful()) >= least).then_some(index)
 }
 
@@ -222,6 +254,30 @@ mod tests {
             doors.attend(sessions, queue, config, *now);
         }
 
+        fn pass(&mut self, time: Duration) {
+            self.now = self.now + time;
+            self.attend();
+        }
+
+        fn is_useful(&mut self, index: u16) {
+            self.sessions.at(index).unwrap().1.last_useful = self.now;
+        }
+
+        /// Somebody comes in, if that is possible; true if he is greeted. Who is told to go is gone.
+        fn come(&mut self, address: &str) -> bool {
+            let is_greeted = self.doors.is_open() && self.enter(address).1.starts_with("220");
+            let going = |(index, session): (u16, &Session)| {
+                (session.stand() == Stand::Closing).then_some(index)
+            };
+            let going: Vec<u16> = self.sessions.iter().filter_map(going).collect();
+            going.iter().for_each(|index| self.leave(*index));
+            is_greeted
+        }
+
+        fn is_full(&self) -> bool {
+            strangers(&self.sessions) >= self.doors.strangers_max
+        }
+
         fn leave(&mut self, index: u16) {
             self.sessions.at(index).unwrap().1.close(&mut self.queue);
             self.sessions.free(index);
@@ -238,28 +294,51 @@ mod tests {
         }
         let (spare, told) = house.enter("203.0.113.9:1");
         assert!(told.is_empty() && !house.doors.is_open());
-        house.now = house.now + Duration::from_millis(500);
-        house.attend();
+        house.pass(Duration::from_millis(500));
         assert!(house.told(spare).is_empty());
         // Nobody is slow enough to go.
-        for number in 0..3 {
-            house.sessions.at(number).unwrap().1.received(1000, house.now + SPARE_MAX);
-        }
-        house.now = house.now + SPARE_MAX;
-        house.attend();
+        (0..3).for_each(|index| house.is_useful(index));
+        house.pass(SPARE_MAX);
         assert!(house.told(spare).starts_with("421"));
         house.leave(spare);
         for _ in 0..50 {
+            (0..3).for_each(|index| house.is_useful(index));
             assert!(house.doors.is_open());
             let (index, told) = house.enter("203.0.113.9:1");
             assert!(told.starts_with("421"));
             house.leave(index);
         }
         assert!(house.enter("127.0.0.1:1").1.starts_with("220"));
-        house.doors.calm();
+        house.pass(CROWD_MIN);
+        (0..3).for_each(|index| house.is_useful(index));
         let (spare, told) = house.enter("203.0.113.9:1");
         assert!(told.is_empty());
         house.leave(spare);
+    }
+
+    /// A thousand clients at a byte a second, from many addresses, came back as soon as they were
+    /// sent away, and no stranger with mail was ever served; those of the house waited for seconds.
+    #[test]
+    fn a_crowd_that_was_slow_leaves_half_of_the_slots_to_others() {
+        let mut house = House::with("relay = hold\nsessions = 4\n");
+        let crowd = |house: &mut House| {
+            for number in 0..40 {
+                house.come(&format!("198.51.100.{number}:1"));
+            }
+        };
+        crowd(&mut house);
+        house.pass(SPARE_MAX);
+        assert!(house.is_full());
+        // Each of them is let in once.
+        for _ in 0..20 {
+            house.pass(Duration::from_secs(1));
+            crowd(&mut house);
+        }
+        for number in 2..9 {
+            crowd(&mut house);
+            assert!(house.come(&format!("203.0.113.{number}:1")));
+            house.pass(Duration::from_secs(2));
+        }
     }
 
     /// One who has to go but does not even read stayed, and each turn another had to go.
@@ -277,6 +356,7 @@ mod tests {
         assert!(house.sessions.at(0).unwrap().1.is_over());
         assert!(!house.sessions.at(1).unwrap().1.is_over());
     }
+
     #[test]
     fn an_address_has_so_many_connections() {
         let mut house = House::with(

@@ -3,7 +3,7 @@
 //! - `world` what it needs of the outside, as traits
 //! - `turn` the [`turn::Daemon`]: events in, one commit, replies out, the next deadline
 //! - `service` the bytes between sockets and machines, a part of the turn
-//! - `doors` which connection gets which slot, and who has to give his up
+//! - `doors` which connection gets which slot, and who has to give his up; `laggards`, who had to
 //! - `control` the administrator's socket: one request line, JSON lines back
 //! - `listing` those lines
 //!
@@ -11,6 +11,7 @@
 
 pub mod control;
 pub mod doors;
+mod laggards;
 pub mod listing;
 mod service;
 pub mod turn;

@@ -20,7 +20,7 @@ use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
 use crate::intake::admission::Admission;
 use crate::intake::import::Import;
-use crate::intake::session::{self, Session};
+use crate::intake::session::{self, Session, Stand};
 use crate::intake::visitors::Visitors;
 use crate::limits::CONTROL_SLOTS;
 use crate::queue::recovery::{Found, RecoverError, recover};
@@ -273,10 +273,6 @@ impl Daemon {
                 }
             }
         }
-        let is_crowded = |(door, ready): &(Door, bool)| matches!(door, Door::Smtp(_)) && *ready;
-        if !self.listeners.iter().any(is_crowded) {
-            self.doors.calm();
-        }
     }
 
     /// The token of a session slot that may be taken through `door`.
@@ -354,6 +350,10 @@ impl Daemon {
         }
         let Daemon { config, queue, sessions, .. } = self;
         self.doors.enter(handle, sessions, queue, config, now.instant);
+        if self.sessions.get(handle).is_some_and(|session| session.stand() == Stand::Closing) {
+            // Who is turned away goes at once: others stand behind him.
+            self.serve_session(handle.index, world, now);
+        }
         true
     }
 

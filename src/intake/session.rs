@@ -77,10 +77,12 @@ pub struct Session {
     pub(super) is_securing: bool,
     /// The peer has gone, or has no more to say.
     is_deserted: bool,
+    /// Somebody else waits for the slot: whoever does not take the last word goes without it.
+    is_dismissed: bool,
     /// Since when output has waited for a peer that does not read.
     stalled_since: Option<Instant>,
     /// The last time that the peer did something worth a slot (decisions 15).
-    pub(super) last_useful: Instant,
+    pub(crate) last_useful: Instant,
 }
 
 /// What the machine's questions are answered from, apart from the machine and its buffers.
@@ -138,6 +140,7 @@ impl Session {
             stand: Stand::Open,
             is_securing: false,
             is_deserted: false,
+            is_dismissed: false,
             stalled_since: None,
             last_useful: Instant::default(),
         }
@@ -168,6 +171,7 @@ impl Session {
         self.stand = Stand::Open;
         self.is_securing = false;
         self.is_deserted = false;
+        self.is_dismissed = false;
         self.stalled_since = None;
         self.last_useful = now;
     }
@@ -177,11 +181,9 @@ impl Session {
         if self.server.dismiss(reply, &mut self.replies) {
             self.work.give_up(queue);
             self.stand = Stand::Closing;
-            if self.stalled_since.is_some() {
-                // Somebody waits for the slot, and this one has not even read what was said before.
-                self.replies.clear();
-                self.is_deserted = true;
-            }
+            self.is_dismissed = true;
+            // This one has not even read what was said before.
+            self.is_deserted |= self.stalled_since.is_some();
         }
     }
 
@@ -234,7 +236,7 @@ impl Session {
     /// `count` bytes have been read into [`Session::input_mut`].
     pub fn received(&mut self, count: usize, now: Instant) {
         self.input.produced(count);
-        if count >= USEFUL_BYTES {
+        if count >= USEFUL_BYTES && self.server.is_in_data() {
             self.last_useful = now;
         }
     }
@@ -257,6 +259,7 @@ impl Session {
             (true, _) => self.stalled_since = None,
             (false, 0) => {
                 self.stalled_since.get_or_insert(now);
+                self.is_deserted |= self.is_dismissed;
             }
             (false, _) => self.stalled_since = Some(now),
         }
@@ -320,7 +323,8 @@ impl Session {
                     work.wait(input, context.visitors);
                     return;
                 }
-                Event::Again => *last_useful = now,
+                // NOOP and the like are worth no slot.
+                Event::Again => (),
                 Event::Hello { name, extended } => work.hello(name, extended),
                 Event::Mail { path, parameters } => {
                     server.answer(work.mail(path, parameters.size, context), replies, now);
@@ -408,7 +412,7 @@ impl Default for Session {
     }
 }
 
-/// Reads of fewer bytes than this do not keep a slot from being passed on.
+/// Reads of fewer bytes of a message than this do not keep a slot from being passed on.
 const USEFUL_BYTES: usize = 64;
 
 impl Work {
