@@ -9,7 +9,7 @@
 //! If nobody gives way within `SPARE_MAX`, there is a crowd, for as long as it presses. Then nobody
 //! waits any more, since behind a stranger may stand somebody for whom a slot is kept: whoever
 //! comes gets the slot of one who has been idle for `IDLE_MIN_CROWD`, or 421 at once. And whoever
-//! had to go is remembered ([`super::laggards`]): those get no more than half of the slots, so that
+//! had to go is remembered (`laggards`): those get no more than half of the slots, so that
 //! the others always find one.
 
 use super::laggards::Laggards;
@@ -190,9 +190,9 @@ fn slowest(
         let may_go = session.is_open() && is_stranger(session);
         may_go && *index != spare
     });
-    let (index, session) = candidates.min_by_key(|(_, session)| session.last_useful())?;
+    let (index, session) = candidates.min_by_key(|(_, session)| session.last_useful)?;
     let least = if is_crowded || is_crowd(session) { IDLE_MIN_CROWD } else { IDLE_MIN };
-    (now.since(session.last_useful()) >= least).then_some(index)
+    (now.since(session.last_useful) >= least).then_some(index)
 }
 
 #[cfg(test)]
@@ -263,7 +263,7 @@ mod tests {
             self.sessions.at(index).unwrap().1.last_useful = self.now;
         }
 
-        /// Somebody comes in, if that is possible; true if he is greeted. Who is told to go is gone.
+        /// Somebody comes in, if that is possible; whether he is greeted. Who is sent away is gone.
         fn come(&mut self, address: &str) -> bool {
             let is_greeted = self.doors.is_open() && self.enter(address).1.starts_with("220");
             let going = |(index, session): (u16, &Session)| {

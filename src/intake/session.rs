@@ -170,8 +170,7 @@ impl Session {
         self.work.login.clear();
         self.stand = Stand::Open;
         self.is_securing = false;
-        self.is_deserted = false;
-        self.is_dismissed = false;
+        (self.is_deserted, self.is_dismissed) = (false, false);
         self.stalled_since = None;
         self.last_useful = now;
     }
@@ -210,11 +209,6 @@ impl Session {
     /// Where it stands.
     pub fn stand(&self) -> Stand {
         self.stand
-    }
-
-    /// The last time that the peer did something worth a slot.
-    pub fn last_useful(&self) -> Instant {
-        self.last_useful
     }
 
     /// Room for input; empty when the peer must wait.

@@ -16,7 +16,7 @@ use crate::load::wait_for;
 
 /// The binary that is tested: this build's, or the one named, such as a release.
 fn binary() -> PathBuf {
-    let named = std::env::var_os("MOTE_BINARY").filter(|name| !name.is_empty());
+    let named = std::env::var_os("TESTED_BINARY").filter(|name| !name.is_empty());
     named.map_or_else(|| env!("CARGO_BIN_EXE_mote").into(), PathBuf::from)
 }
 

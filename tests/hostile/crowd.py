@@ -1,12 +1,13 @@
 """A crowd of clients that send one byte a second and come back when they are sent away, while two
 good ones hand mail in, a new connection each time: one from loopback, one a stranger.
 
-crowd.py PORT SECONDS CLIENTS SOURCES MANNER
+crowd.py PORT SECONDS CLIENTS SOURCES MANNER WARM
     SOURCES: how many addresses the crowd comes from
+    WARM: seconds that the stranger waits: each of the crowd must have been slow once
     MANNER: what it sends: `line` a command without end, `noop` good commands, `data` a message
 
 Prints for each good client: its name, mails taken, mails refused or failed, and milliseconds at
-p50, p99 and most. Needs 10.99.0.0/16 on a loopback interface of its own, where mote listens on
+p50, p99 and most; then how often the crowd has connected. Needs 10.99.0.0/16 on a loopback interface of its own, where mote listens on
 10.99.0.1 and 127.0.0.1.
 """
 
@@ -18,7 +19,7 @@ import threading
 import time
 
 PORT, SECONDS, CLIENTS, SOURCES = map(int, sys.argv[1:5])
-MANNER = sys.argv[5]
+MANNER, WARM = sys.argv[5], int(sys.argv[6])
 PRELUDE = b"EHLO crowd\r\nMAIL FROM:<a@crowd.test>\r\nRCPT TO:<b@mote.test>\r\nDATA\r\n"
 TEXT = {"line": b"x" * 4000, "noop": b"NOOP\r\n" * 700, "data": PRELUDE + b"y" * 4000}[MANNER]
 over = threading.Event()
@@ -147,8 +148,9 @@ threads = [
 ]
 threads[0].start()
 time.sleep(3)
-for thread in threads[1:]:
-    thread.start()
+threads[1].start()
+time.sleep(WARM)
+threads[2].start()
 time.sleep(SECONDS)
 over.set()
 for thread in threads:
@@ -158,4 +160,4 @@ for name, (times, failures) in sorted(results.items()):
     print(name, len(times), sum(failures.values()), at(0.5), at(0.99), at(1))
     for why, count in failures.items():
         print(f"  {count} times {why}", file=sys.stderr)
-print(f"  crowd: {counts['connections']} connections, {counts['bytes']} bytes", file=sys.stderr)
+print("crowd", counts["connections"], counts["bytes"])
