@@ -4,7 +4,7 @@
 //! years from the beginning of this one, with an ECDSA key (P-256): small machines sign with that
 //! many times faster than with RSA. Files that are there already are left alone.
 //!
-//! A cargo feature, since it is a hundred kilobytes for something done once; a build without it
+//! A cargo feature, since it is sixty kilobytes for something done once; a build without it
 //! says how openssl does the same.
 
 use super::Context;
