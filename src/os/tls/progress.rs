@@ -83,6 +83,7 @@ impl Connection {
     /// Puts `text`, or that there is no more, into a record in `scratch`; how long that is.
     pub(super) fn seal(&mut self, text: Option<&[u8]>, tls: &mut Tls) -> Option<usize> {
         let Tls { pool, scratch, .. } = tls;
+        debug_assert!(self.kept == 0 || self.lease.is_some(), "what rustls keeps is gone");
         let status = self.session.process_tls_records(kept(self.lease.as_ref(), self.kept, pool));
         let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return None };
         match text {
