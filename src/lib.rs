@@ -141,6 +141,8 @@
 //!
 //! Coming in:
 //! - **session**: one conversation with a peer that hands in mail, and the memory for it
+//! - **source**: what is counted as one peer: an IPv4 address, or an IPv6 /64; **device**: a source
+//!   as `status` tells of it
 //! - **transaction**: what a session holds from MAIL to the verdict; RSET frees exactly this
 //! - **draft**: a message on its way into the queue, which no header names yet
 //! - **batch**: the finished drafts that wait for the turn's sync; **commit**: that sync

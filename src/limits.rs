@@ -79,6 +79,8 @@ pub const SPARE_SLOTS: u16 = 1;
 pub const RATED_SOURCES_MAX: usize = 256;
 /// Addresses that are remembered for having kept a slot without using it (threats 10).
 pub const LAGGARDS_MAX: usize = 1024;
+/// Devices that `status` tells of.
+pub const DEVICES_MAX: usize = 32;
 /// Sockets that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
 

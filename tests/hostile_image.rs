@@ -14,6 +14,7 @@
 use mote::base::time::{Instant, Now};
 use mote::config::{self, Host};
 use mote::daemon::control::{Admin, Control};
+use mote::intake::devices::Devices;
 use mote::queue::block::{self, BodyHead, Data, Header, Seal, State, StatePage, Superblock};
 use mote::queue::disk::{self, BLOCK_BYTES, Block, Disk as _, new_block};
 use mote::queue::draft::{Origin, Summary};
@@ -127,7 +128,9 @@ fn ask(queue: &mut Queue, disk: &mut MemoryDisk, config: &config::Config, reques
         let sessions = (0, 1);
         let forwarder = &mut forwarder;
         let is_volatile = false;
-        let mut admin = Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+        let devices = &Devices::new();
+        let mut admin =
+            Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
         control.proceed(&mut admin);
         let count = control.output().len();
         text.extend_from_slice(control.output());

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::daemon::control::{Admin, Control};
 use crate::daemon::listing::{Depth, Listing, Step};
 use crate::daemon::world::Clock as _;
+use crate::intake::devices::Devices;
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
 use crate::intake::import::Import;
 use crate::os::clock::SystemClock;
@@ -169,8 +170,9 @@ impl<D: Disk> Read for Talk<'_, D> {
             let Talk { config, queue, disk, now, forwarder, control } = self;
             let sessions = (0, config.sessions);
             let (now, disk) = (*now, &mut **disk);
-            let is_volatile = false;
-            let mut admin = Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+            let (is_volatile, devices) = (false, &Devices::new());
+            let mut admin =
+                Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
             let has_moved = control.proceed(&mut admin);
             if control.awaits_commit() {
                 // What a daemon does once a turn.
@@ -223,9 +225,10 @@ impl<'a, D: Disk> Teller<'a, D> {
         loop {
             let sessions = (0, 0);
             let Teller { config, queue, disk, now, forwarder, output, block } = self;
-            let is_volatile = false;
+            let (is_volatile, devices) = (false, &Devices::new());
             let (disk, now) = (&mut **disk, *now);
-            let mut admin = Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+            let mut admin =
+                Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
             let step = listing.step(output, block, &mut admin);
             for byte in output.readable() {
                 if *byte != b'\n' {

@@ -126,6 +126,9 @@ fn describe(text: &mut String, status: &Object, exit: Exit, reasons: &[String]) 
         let (name, state) = (clean(relay.text("name")), clean(relay.text("state")));
         let _ = writeln!(text, "relay     {name}: {state}, {success}");
     }
+    for device in status.objects("devices") {
+        describe_device(text, device);
+    }
     let verdict = match exit {
         Exit::OK => "fine",
         Exit::DEGRADED => "degraded",
@@ -134,6 +137,31 @@ fn describe(text: &mut String, status: &Object, exit: Exit, reasons: &[String]) 
     let _ = writeln!(text, "state     {verdict}");
     for reason in reasons {
         let _ = writeln!(text, "          {reason}");
+    }
+}
+
+fn describe_device(text: &mut String, device: &Object) {
+    let words = |name| clean(device.text(name));
+    let _ = write!(text, "device    {}", words("address"));
+    if !words("hello").is_empty() {
+        let _ = write!(text, " ({})", words("hello"));
+    }
+    let _ = match device.number("last_mail") {
+        None => writeln!(text, ": no mail yet"),
+        last => {
+            let mails = device.number("mails").unwrap_or(0);
+            let mails = if mails == 1 { "1 mail".to_owned() } else { format!("{mails} mails") };
+            writeln!(text, ": {mails}, the last {} ago", write_span(last))
+        }
+    };
+    // What was wrong before its last mail is over.
+    let error_age = device.number("last_error_age");
+    let is_over = device.number("last_mail").is_some_and(|mail| error_age > Some(mail));
+    if let Some(age) = error_age.filter(|_| !is_over) {
+        let _ = writeln!(text, "          {} ago: {}", write_span(Some(age)), words("last_error"));
+    }
+    if !words("change").is_empty() {
+        let _ = writeln!(text, "          what would help: {}", words("change"));
     }
 }
 
@@ -187,7 +215,15 @@ mod tests {
 
     #[test]
     fn words() {
-        let status = status(r#""held":1,"#);
+        let devices = r#""devices":[
+            {"address":"192.168.1.20","hello":"printer","mails":0,"last_mail":null,
+             "last_error":"500 5.5.2 A line","last_error_age":60,
+             "change":"[clients 192.168.1.20] relay = yes, lenient = yes"},
+            {"address":"192.168.1.21","hello":"nas","mails":7,"last_mail":60,
+             "last_error":"550 5.7.1 You may not","last_error_age":61,"change":null},
+            {"address":"2001:db8::1","hello":"","mails":1,"last_mail":7200,
+             "last_error":null,"last_error_age":null,"change":null}],"#;
+        let status = status(&format!("\"held\":1,{devices}"));
         let (exit, reasons) = judge(&status);
         let mut text = String::new();
         describe(&mut text, &status, exit, &reasons);
@@ -198,6 +234,11 @@ queue     2 messages, 1 waiting, oldest 16m
 since start 9 accepted, 7 delivered, 1 deferred, 0 bounced, 9 syncs
 sessions  0 of 16
 relay     smtp.example.net: idle, last success 60s ago
+device    192.168.1.20 (printer): no mail yet
+          60s ago: 500 5.5.2 A line
+          what would help: [clients 192.168.1.20] relay = yes, lenient = yes
+device    192.168.1.21 (nas): 7 mails, the last 60s ago
+device    2001:db8::1: 1 mail, the last 2h ago
 state     degraded
           1 message on hold
 ";

@@ -11,7 +11,7 @@ use super::draft::{Draft, Given};
 use super::effective::pair;
 use super::value::{self, write_size};
 use super::{Config, Fault};
-use core::fmt::{Result as Written, Write};
+use core::fmt::{self, Result as Written, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What `[clients RANGE]` says of one network.
@@ -58,6 +58,30 @@ impl ClientPolicy {
         size: None,
         recipients: None,
     };
+}
+
+/// The keys that have another value than for strangers, in one line.
+impl fmt::Display for ClientPolicy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ClientPolicy { relay, starttls, clear_auth, lenient, .. } = *self;
+        let ClientPolicy { connections, rate, size, recipients, .. } = *self;
+        let mut first = true;
+        let mut key = |name: &str, value: &dyn fmt::Display, is_there: bool| {
+            if !is_there {
+                return Ok(());
+            }
+            let comma = if core::mem::take(&mut first) { "" } else { ", " };
+            write!(out, "{comma}{name} = {value}")
+        };
+        key("relay", &"yes", relay)?;
+        key("starttls", &"no", !starttls)?;
+        key("clear-auth", &"yes", clear_auth)?;
+        key("lenient", &"yes", lenient)?;
+        key("connections", &connections.unwrap_or(0), connections.is_some())?;
+        key("rate", &rate.unwrap_or(0), rate.is_some())?;
+        key("size", &size.unwrap_or(0), size.is_some())?;
+        key("recipients", &recipients.unwrap_or(0), recipients.is_some())
+    }
 }
 
 impl ClientRange {

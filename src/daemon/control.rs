@@ -11,11 +11,12 @@
 //! Limits: a request of `REQUEST_BYTES`, `CONTROL_TIMEOUT` for the peer to send it or to take
 //! what is answered.
 
-use super::listing::{Depth, Listing, StatusLine, Step};
+use super::listing::{Depth, Listing, StatusLine, Step, write_device};
 use crate::base::ascii::{Base62, parse_base62};
 use crate::base::buffer::Buffer;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
+use crate::intake::devices::Devices;
 use crate::queue::block::State as MessageState;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::{Queue, Ticket};
@@ -49,12 +50,18 @@ pub struct Admin<'a, W> {
     pub sessions: (u16, u16),
     /// The spool does not survive a reboot.
     pub is_volatile: bool,
+    /// Who has come over the network lately.
+    pub devices: &'a Devices,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     AwaitRequest,
     List,
+    /// The status is told, up to this device.
+    Devices {
+        next: usize,
+    },
     /// A report is written; the message is gone when it is durable.
     AwaitReturn {
         ticket: Ticket,
@@ -187,6 +194,7 @@ impl Control {
                 }
                 has_moved
             }
+            State::Devices { next } => self.tell_devices(next, admin),
             State::AwaitReturn { ticket } => {
                 if admin.queue.waiting(ticket).is_none() {
                     // Its report is durable; now its end must be.
@@ -218,6 +226,22 @@ impl Control {
         }
     }
 
+    /// Some that come or go meanwhile may or may not be told.
+    fn tell_devices<W: Disk>(&mut self, mut next: usize, admin: &Admin<'_, W>) -> bool {
+        let first = next;
+        while self.output.space() >= OUTPUT_BYTES / 2 {
+            let Some(device) = admin.devices.iter().nth(next) else {
+                let _ = self.output.write_str("]}\n");
+                self.end();
+                return true;
+            };
+            write_device(&mut self.output, next, device, admin);
+            next += 1;
+        }
+        self.state = State::Devices { next };
+        next > first
+    }
+
     fn request<W: Disk>(&mut self, line: &str, admin: &mut Admin<'_, W>) {
         let (verb, words) = line.split_once(' ').unwrap_or((line, ""));
         match (verb, words) {
@@ -246,7 +270,7 @@ impl Control {
             ("status", "") => {
                 // It fits: the names and words of lanes are cut.
                 let _ = write!(self.output, "{}", StatusLine::new(admin));
-                self.end();
+                self.state = State::Devices { next: 0 };
             }
             ("flush", "") => {
                 admin.forwarder.flush(admin.queue);
@@ -379,9 +403,10 @@ mod tests {
             control.received(line.len());
             for _ in 0..2 {
                 let (config, sessions, is_volatile) = (&config, (0, 1), false);
+                let devices = &Devices::new();
                 let (queue, forwarder, disk) = (&mut queue, &mut forwarder, &mut disk);
                 let mut admin =
-                    Admin { config, queue, forwarder, disk, now, sessions, is_volatile };
+                    Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
                 control.proceed(&mut admin);
                 queue.commit(disk, now.instant, |_, _| {});
             }

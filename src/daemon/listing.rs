@@ -8,6 +8,8 @@
 use super::control::Admin;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
+use crate::base::time::Instant;
+use crate::intake::devices::Device;
 use crate::limits::LOGIN_NAME_BYTES_MAX;
 use crate::queue::Ticket;
 use crate::queue::disk::{Block, Disk};
@@ -347,7 +349,7 @@ fn bytes<W: Disk>(
     Ok(Some(open))
 }
 
-/// The whole in one line.
+/// The whole in one line, which ends with the list of devices, still open.
 pub struct StatusLine<'a> {
     config: &'a crate::config::Config,
     space: (u32, u32),
@@ -441,7 +443,53 @@ impl fmt::Display for StatusLine<'_> {
             }
             write!(out, ",\"last_error\":{}}}", Quoted(lane.last_error.as_str().as_bytes()))?;
         }
-        out.write_str("]}\n")
+        out.write_str("],\"devices\":[")
+    }
+}
+
+/// A device in the list behind the status; `number` is its place there.
+pub fn write_device<W>(out: &mut Buffer, number: usize, device: &Device, admin: &Admin<'_, W>) {
+    let ago = |when: Instant| admin.now.instant.since(when).as_secs();
+    let seconds = |when: Option<Instant>| Optional(when.map(ago));
+    let last_error = device.complaint.map(|(complaint, _)| complaint);
+    let change = device.advice(admin.config).filter(|_| device.trouble().is_some());
+    // Writing cannot fail: a piece is shorter than the room that the caller keeps for it.
+    let _ = write!(
+        out,
+        "{}{{\"address\":\"{}\",\"hello\":{},\"mails\":{},\"last_mail\":{},\"last_error\":",
+        if number > 0 { "," } else { "" },
+        device.address,
+        Quoted(device.hello.as_str().as_bytes()),
+        device.mails,
+        seconds(device.last_mail)
+    );
+    let _ = write!(
+        out,
+        "{},\"last_error_age\":{},\"change\":{}}}",
+        Optional(last_error.map(InQuotes)),
+        seconds(device.complaint.map(|(_, when)| when)),
+        Optional(change.map(InQuotes))
+    );
+}
+
+/// A value, or null.
+struct Optional<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Optional<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(out),
+            None => out.write_str("null"),
+        }
+    }
+}
+
+/// Words of our own, which need no escape.
+struct InQuotes<T>(T);
+
+impl<T: fmt::Display> fmt::Display for InQuotes<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "\"{}\"", self.0)
     }
 }
 

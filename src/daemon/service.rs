@@ -76,6 +76,7 @@ impl Daemon {
                 break;
             }
         }
+        session.tell(&mut visitors.devices, now.instant);
         if self.drain_until.is_some() && session.is_between_mails() {
             // Its mail has just ended: the next turn takes leave of it.
             self.is_busy = true;
@@ -118,6 +119,7 @@ impl Daemon {
                     now,
                     sessions: (self.sessions.taken() as u16, self.config.sessions),
                     is_volatile: self.is_volatile,
+                    devices: &self.visitors.devices,
                 };
                 has_moved |= control.proceed(&mut admin);
                 if known.writable && !control.output().is_empty() {

@@ -1,12 +1,12 @@
 //! From a peer's bytes to a message in the queue.
 //!
-//! - `session` one conversation: server machine, draft, buffers; `terms` what it is held to and
-//!   offered, `security` its way into TLS
+//! - `session` one conversation: server machine, draft, buffers; `flow` its bytes, `terms` what it
+//!   is held to and offered, `security` its way into TLS
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `import` mail that `sendmail` left in the drop directory
 //! - `peer` who connected
-//! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour, and
-//!   `throttle`, their failed logins
+//! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour,
+//!   `throttle`, their failed logins, and `devices`, what `status` tells
 //! - `login` logging in, step by step; `access` what it allows; `users` who may
 //! - `drop_directory` what that needs of the world
 //!
@@ -15,7 +15,9 @@
 
 mod access;
 pub mod admission;
+pub mod devices;
 pub mod drop_directory;
+mod flow;
 pub mod import;
 pub mod login;
 pub mod peer;

@@ -16,6 +16,7 @@
 
 use super::Lookout;
 use super::admission::{Admission, queue_reply};
+use super::devices::News;
 use super::login::Login;
 use super::peer::{Peer, Secured};
 use super::users::Vault;
@@ -76,13 +77,15 @@ pub struct Session {
     /// The handshake has begun.
     pub(super) is_securing: bool,
     /// The peer has gone, or has no more to say.
-    is_deserted: bool,
+    pub(super) is_deserted: bool,
     /// Somebody else waits for the slot: whoever does not take the last word goes without it.
-    is_dismissed: bool,
+    pub(super) is_dismissed: bool,
     /// Since when output has waited for a peer that does not read.
-    stalled_since: Option<Instant>,
+    pub(super) stalled_since: Option<Instant>,
     /// The last time that the peer did something worth a slot (decisions 15).
     pub(crate) last_useful: Instant,
+    /// What is to be remembered of the peer, and was not yet told.
+    pub(super) news: News,
 }
 
 /// What the machine's questions are answered from, apart from the machine and its buffers.
@@ -143,6 +146,7 @@ impl Session {
             is_dismissed: false,
             stalled_since: None,
             last_useful: Instant::default(),
+            news: News::default(),
         }
     }
 
@@ -173,6 +177,7 @@ impl Session {
         (self.is_deserted, self.is_dismissed) = (false, false);
         self.stalled_since = None;
         self.last_useful = now;
+        self.news = News::default();
     }
 
     /// Says `reply`, a 421, and closes; at once, or after the verdict that is due.
@@ -209,54 +214,6 @@ impl Session {
     /// Where it stands.
     pub fn stand(&self) -> Stand {
         self.stand
-    }
-
-    /// Room for input; empty when the peer must wait.
-    pub fn input_mut(&mut self) -> &mut [u8] {
-        self.input.writable()
-    }
-
-    /// True while reading makes sense: there is room, and somebody will look at it.
-    pub fn wants_read(&self) -> bool {
-        // What comes before the handshake begins is part of it, and not for these buffers.
-        let is_due = match self.stand {
-            Stand::AwaitTls => self.is_securing,
-            Stand::Open | Stand::AwaitCommit => true,
-            Stand::Closing => false,
-        };
-        is_due && !self.is_deserted && self.input.space() > 0
-    }
-
-    /// `count` bytes have been read into [`Session::input_mut`].
-    pub fn received(&mut self, count: usize, now: Instant) {
-        self.input.produced(count);
-        if count >= USEFUL_BYTES && self.server.is_in_data() {
-            self.last_useful = now;
-        }
-    }
-
-    /// The peer has ended its side, or the connection broke. A message that waits for its verdict
-    /// has been submitted all the same.
-    pub fn deserted(&mut self) {
-        self.is_deserted = true;
-    }
-
-    /// What waits to be written.
-    pub fn output(&self) -> &[u8] {
-        self.replies.readable()
-    }
-
-    /// `count` bytes of [`Session::output`] have been written; 0: the peer does not read.
-    pub fn sent(&mut self, count: usize, now: Instant) {
-        self.replies.consume(count);
-        match (self.replies.is_empty(), count) {
-            (true, _) => self.stalled_since = None,
-            (false, 0) => {
-                self.stalled_since.get_or_insert(now);
-                self.is_deserted |= self.is_dismissed;
-            }
-            (false, _) => self.stalled_since = Some(now),
-        }
     }
 
     /// True when nothing more can come of it: close the socket, call [`Session::close`].
@@ -303,7 +260,7 @@ impl Session {
     /// Takes what has been read as far as it goes.
     pub fn proceed<D: Disk + Vault>(&mut self, context: &mut Context<'_, D>) {
         let now = context.now.instant;
-        let Session { server, input, replies, work, stand, last_useful, .. } = self;
+        let Session { server, input, replies, work, stand, last_useful, news, .. } = self;
         if let Some(reply) = work.login.due(now).filter(|_| *stand == Stand::Open) {
             server.answer(reply, replies, now);
         }
@@ -319,7 +276,10 @@ impl Session {
                 }
                 // NOOP and the like are worth no slot.
                 Event::Again => (),
-                Event::Hello { name, extended } => work.hello(name, extended),
+                Event::Hello { name, extended } => {
+                    work.hello(name, extended);
+                    news.is_named = true;
+                }
                 Event::Mail { path, parameters } => {
                     server.answer(work.mail(path, parameters.size, context), replies, now);
                     *last_useful = now;
@@ -371,6 +331,7 @@ impl Session {
             Ok(receipt) => {
                 let id = Base62(receipt.ticket().seq);
                 self.server.accepted(id, &mut self.replies, now);
+                self.news.mails += 1;
                 let (size, count) = transaction.measure;
                 log::info!(
                     "{id}: from=<{}>, client={}{}, size={size}, nrcpt={count}, msgid={}",
@@ -405,9 +366,6 @@ impl Default for Session {
         Self::new()
     }
 }
-
-/// Reads of fewer bytes of a message than this do not keep a slot from being passed on.
-const USEFUL_BYTES: usize = 64;
 
 impl Work {
     fn mail<D: Disk + Vault>(

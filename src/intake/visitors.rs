@@ -1,5 +1,6 @@
 //! What is remembered of those who come over the network, beyond their sessions.
 
+use super::devices::Devices;
 use super::rates::Rates;
 use super::throttle::Throttle;
 
@@ -8,6 +9,8 @@ use super::throttle::Throttle;
 pub struct Visitors {
     /// Messages of each address in the last hour.
     pub rates: Rates,
+    /// What `status` tells of them.
+    pub devices: Devices,
     /// Failed logins of each address.
     pub throttle: Throttle,
 }

@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
+mod deadline;
 pub mod lenient;
 pub mod line;
 pub mod login;

@@ -25,7 +25,6 @@
 //!
 //! Read first: RFC 5321 §3, §4.1.4, §4.3; RFC 2920; RFC 1870; RFC 2034; RFC 3030; RFC 3207.
 
-use super::chunk::Chunk;
 use super::command::{self, Command, CommandError};
 use super::data::Piece;
 use super::lenient::Manners;
@@ -38,7 +37,7 @@ use super::reply::Reply;
 use super::state::{Question, State, Transaction};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Buffer;
-use crate::base::time::{Instant, earliest};
+use crate::base::time::Instant;
 use crate::limits::{BAD_COMMANDS_MAX, IDLE_COMMANDS_MAX, REPLY_BYTES_MAX, SESSION_TIMEOUT};
 use crate::mail::address::{Address, ReversePath};
 use core::fmt::{self, Write as _};
@@ -145,7 +144,9 @@ pub struct Server {
     pub(super) command_timeout: Duration,
     pub(super) data_timeout: Duration,
     pub(super) command_deadline: Instant,
-    session_deadline: Option<Instant>,
+    pub(super) session_deadline: Option<Instant>,
+    /// The last refusal that nobody was told of yet.
+    complaint: Option<Reply>,
     pub(super) transaction: Option<Transaction>,
 }
 
@@ -169,6 +170,7 @@ impl Server {
             data_timeout: Duration::ZERO,
             command_deadline: Instant::from_millis(0),
             session_deadline: None,
+            complaint: None,
             transaction: None,
         }
     }
@@ -240,7 +242,7 @@ impl Server {
             debug_assert!(false, "nothing was asked");
             return;
         };
-        reply.write(out);
+        self.tell(reply, out);
         self.command_deadline = now + self.command_timeout;
         match (question, reply.code) {
             (_, 421) => return self.close(),
@@ -272,70 +274,10 @@ impl Server {
 
     /// The message was not taken: says why. Ends the transaction.
     pub fn refused(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
-        reply.write(out);
+        self.tell(reply, out);
         self.end_message(now);
         if reply.code == 421 {
             self.close();
-        }
-    }
-
-    /// Ends the session from this side with `reply`, a 421 (RFC 5321 §3.8). Not while a verdict on
-    /// a message is due: that comes first, and false says so.
-    pub fn dismiss(&mut self, reply: Reply, out: &mut Buffer) -> bool {
-        match self.state {
-            State::AwaitCommit => return false,
-            State::AwaitClose => return true,
-            _ => (),
-        }
-        // In a handshake there is no way to say it. And a peer that does not read its replies goes
-        // without this one.
-        if self.state != State::AwaitTls && out.space() >= REPLY_BYTES_MAX / 2 {
-            reply.write(out);
-        }
-        self.close();
-        true
-    }
-
-    /// Closes the session with 421 if its deadline has passed.
-    pub fn timed_out(&mut self, out: &mut Buffer, now: Instant) -> Event<'static> {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return Event::Wait;
-        }
-        let is_slow = self.pace().is_some_and(|pace| pace.rate_deadline() <= now);
-        self.dismiss(if is_slow { Reply::TOO_SLOW } else { Reply::TIMED_OUT }, out);
-        Event::Close
-    }
-
-    /// When to call [`Server::timed_out`]; none while the peer waits for us.
-    pub fn deadline(&self) -> Option<Instant> {
-        let own = match &self.state {
-            State::AwaitTls | State::AwaitHello | State::AwaitMail | State::AwaitResponse => {
-                self.command_deadline
-            }
-            State::AwaitRecipient => {
-                let rate = self.pace().map(|pace| pace.rate_deadline());
-                self.command_deadline.min(rate.unwrap_or(self.command_deadline))
-            }
-            State::AwaitDot(_, pace) | State::AwaitChunk(Chunk { pace, .. }) => pace.deadline(),
-            _ => return None,
-        };
-        earliest(Some(own), self.session_deadline)
-    }
-
-    /// True between 354 and the final dot, and within a chunk.
-    pub const fn is_in_data(&self) -> bool {
-        matches!(self.state, State::AwaitDot(..) | State::AwaitChunk(_))
-    }
-
-    /// How fast the message comes that is under way, also between its chunks.
-    fn pace(&self) -> Option<Pace> {
-        match &self.state {
-            State::AwaitDot(_, pace) | State::AwaitChunk(Chunk { pace, .. }) => Some(*pace),
-            State::AwaitRecipient => {
-                let chunks = self.transaction.and_then(|transaction| transaction.chunks);
-                chunks.map(|(_, pace)| pace)
-            }
-            _ => None,
         }
     }
 
@@ -527,10 +469,23 @@ impl Server {
         if self.state == State::AwaitHello { Reply::HELLO_FIRST } else { Reply::MAIL_FIRST }
     }
 
+    /// Says `reply`, and remembers a refusal.
+    pub(super) fn tell(&mut self, reply: Reply, out: &mut Buffer) {
+        if reply.code >= 400 {
+            self.complaint = Some(reply);
+        }
+        reply.write(out);
+    }
+
+    /// What was refused last since the last call.
+    pub const fn take_complaint(&mut self) -> Option<Reply> {
+        self.complaint.take()
+    }
+
     /// Answers a command that moves nothing.
     pub(super) fn idle(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
         self.idle_commands = self.idle_commands.saturating_add(1);
-        reply.write(out);
+        self.tell(reply, out);
         Event::Again
     }
 
@@ -540,17 +495,17 @@ impl Server {
         if self.bad_commands >= BAD_COMMANDS_MAX {
             return self.give_up(Reply::TOO_MANY_ERRORS, out);
         }
-        reply.write(out);
+        self.tell(reply, out);
         Event::Again
     }
 
     pub(super) fn give_up(&mut self, reply: Reply, out: &mut Buffer) -> Event<'static> {
-        reply.write(out);
+        self.tell(reply, out);
         self.close();
         Event::Close
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.transaction = None;
         self.enter(State::AwaitClose);
     }

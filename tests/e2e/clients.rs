@@ -80,3 +80,91 @@ fn an_old_scanner_is_served_where_its_range_is_lenient() {
     assert!(mail.ends_with("\nSubject: scan\n\nfirst\n.\nlast\n"), "{mail}");
     assert!(mail.contains("Received: from ? ([127.0.0.70])"), "{mail}");
 }
+
+/// What `status` tells of each device, and that what it advises does help.
+#[test]
+fn status_tells_of_devices_and_what_would_help() {
+    let _running = shared();
+    let lines = "relay = hold\n[clients 127.0.0.64/26]\nrelay = yes\nrate = 60\n\
+                 [clients 127.0.1.0/24]\nrelay = no\n";
+    let place = Place::in_memory(lines);
+    let mote = place.serve();
+    let talk = |source, lines: &[&str]| {
+        let (mut device, _) = Session::connect_from(source, place.port).unwrap();
+        let mut code = 0;
+        for line in lines {
+            device.write(line.as_bytes()).unwrap();
+            code = device.reply().unwrap().code;
+        }
+        code
+    };
+    let status = |words: &[&str]| {
+        let output = place.run(&[&["status"], words].concat());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let scan: &[&str] = &[
+        "HELO scanner\n",
+        "MAIL FROM: me@x.test\n",
+        "RCPT TO:<you@y.test>\n",
+        "DATA\n",
+        "hi\n.\n",
+    ];
+    assert_eq!(talk("127.0.0.70", &scan[..1]), 500);
+    assert_eq!(talk("127.0.0.71", &["EHLO nas\r\n", "MAIL FROM: <me@x.test>\r\n"]), 501);
+    assert_eq!(
+        talk("127.0.1.1", &["EHLO cam\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<a@y.test>\r\n"]),
+        550
+    );
+    let mut good = Session::open(place.port);
+    assert!(good.deliver("you@y.test", &message(1, 200)).unwrap());
+    let told = status(&[]);
+    for words in [
+        "device    127.0.0.70: no mail yet\n",
+        " ago: 500 5.5.2 A line ends with CR LF and holds no other\n",
+        "          what would help: [clients 127.0.0.70] relay = yes, lenient = yes, rate = 60\n",
+        "device    127.0.0.71 (nas): no mail yet\n",
+        " ago: 501 5.1.7 the address must stand between < and >\n",
+        "          what would help: [clients 127.0.0.71] relay = yes, lenient = yes, rate = 60\n",
+        "device    127.0.1.1 (cam): no mail yet\n",
+        " ago: 550 5.7.1 You may not send to there from here\n",
+        "          what would help: [clients 127.0.1.1] relay = yes\n",
+        "device    127.0.0.1 (client.test): 1 mail, the last ",
+    ] {
+        assert!(told.contains(words), "no {words:?} in {told}");
+    }
+    // As it says.
+    let advice = told.lines().find_map(|line| line.split_once("what would help: ")).unwrap().1;
+    let section = advice.replace("] ", "]\n").replace(", ", "\n");
+    place.configure(&format!("{lines}{section}\n"));
+    mote.signal("HUP");
+    wait_for("the reload", Duration::from_secs(10), || mote.logged("reloaded") == 1);
+    assert_eq!(talk("127.0.0.70", scan), 250);
+    let told = status(&[]);
+    assert!(told.contains("device    127.0.0.70 (scanner): 1 mail, the last "), "{told}");
+    assert!(!told.contains("[clients 127.0.0.70]"), "{told}");
+    let told = status(&["--json"]);
+    let device = "{\"address\":\"127.0.0.70\",\"hello\":\"scanner\",\"mails\":1,\"last_mail\":";
+    let cam = "\"change\":\"[clients 127.0.1.1] relay = yes\"}";
+    assert!(told.contains(device) && told.contains(cam), "{told}");
+    assert!(told.trim_end().ends_with("}]}"), "{told}");
+}
+
+/// More devices than there is room for, with the longest names: the answer goes out in pieces.
+#[test]
+fn status_tells_of_a_bounded_number_of_devices() {
+    let _running = shared();
+    let place = Place::in_memory("relay = hold");
+    let _mote = place.serve();
+    let name = "\"".repeat(250);
+    for number in 0..70 {
+        let (mut device, _) =
+            Session::connect_from(&format!("127.0.2.{number}"), place.port).unwrap();
+        assert_eq!(device.ask(&format!("EHLO {name}")).unwrap().code, 250);
+        assert_eq!(device.ask("MAIL FROM: <a@b.test>").unwrap().code, 501);
+    }
+    let output = place.run(&["status", "--json"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told.matches("{\"address\":").count(), 32, "{told}");
+    assert!(told.contains("\"127.0.2.69\"") && !told.contains("\"127.0.2.0\""), "{told}");
+    assert_eq!(place.run(&["status"]).status.code(), Some(0));
+}

@@ -418,3 +418,26 @@ fn an_idle_session_costs_what_its_keys_cost() {
     assert!(each(hello) <= 16 * 1024, "{plain} became {hello}");
     assert!(again <= held + 128 * 1024, "{held} became {again}");
 }
+
+/// A printer that begins TLS as soon as it sees STARTTLS, and knows only TLS 1.0.
+#[test]
+fn status_tells_whose_tls_is_too_old() {
+    let _running = shared();
+    let place = TlsPlace::new("[clients 127.0.0.70]\nrelay = yes");
+    let _mote = place.place.serve();
+    let (mut printer, _) = Session::connect_from("127.0.0.70", place.starttls).unwrap();
+    assert!(printer.ask("EHLO printer").unwrap().text.contains("250-STARTTLS\r\n"));
+    assert_eq!(printer.ask("STARTTLS").unwrap().code, 220);
+    // A ClientHello of TLS 1.0: one cipher, no extensions.
+    let hello = [&[3, 1], &[7; 32][..], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    let message = [&[1, 0, 0, hello.len() as u8], &hello[..]].concat();
+    let record = [&[22, 3, 1, 0, message.len() as u8], &message[..]].concat();
+    printer.write(&record).unwrap();
+    let _ = printer.rest();
+    let mut told = String::new();
+    wait_for("the status", Duration::from_secs(10), || {
+        told = String::from_utf8(place.place.run(&["status"]).stdout).unwrap();
+        told.contains("what would help: [clients 127.0.0.70] relay = yes, starttls = no\n")
+    });
+    assert!(told.contains("device    127.0.0.70 (printer): no mail yet\n"), "{told}");
+}
