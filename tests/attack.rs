@@ -10,9 +10,12 @@ mod instance;
 #[path = "e2e/load.rs"]
 mod load;
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -320,5 +323,40 @@ fn one_local_user_could_shut_out_the_network() {
     let mut peers: Vec<_> = (0..8).map(|_| Peer::new(&place)).collect();
     for peer in &mut peers {
         peer.send(&["one@y.test"]);
+    }
+}
+
+/// A release takes the hold and leaves the mark of damage; as long as that stood the mail was not
+/// held again, and went out up to the same block over and over, a connection each time.
+#[test]
+fn a_damaged_mail_that_was_released_was_sent_for_ever() {
+    let mails = AtomicU32::new(0);
+    let hop = Hop::new(move |line, _| match &line[..1] {
+        "M" if mails.fetch_add(1, Ordering::Relaxed) == 0 => Some("451 4.7.1 later"),
+        _ => usual(line),
+    });
+    let place = Place::in_memory(&format!("relay = smtp://127.0.0.1:{}\nretry = 1h", hop.port));
+    let mote = place.serve();
+    let mut peer = Peer::new(&place);
+    for (line, code) in [("MAIL FROM:<a@x.test>", "250"), ("RCPT TO:<b@y.test>", "250")] {
+        assert_eq!(&peer.ask(line)[..3], code);
+    }
+    assert_eq!(&peer.ask("DATA")[..3], "354");
+    let text = format!("A: b\r\n\r\n{}MARK\r\n", "0123456789\r\n".repeat(1000));
+    let answer = peer.ask(&format!("{text}{}.", "0123456789\r\n".repeat(1000)));
+    let id = answer.rsplit(' ').next().unwrap();
+    wait_for_log(&mote, "status=deferred");
+    let image = place.path("spool/queue");
+    let at = fs::read(&image).unwrap().windows(4).position(|part| part == b"MARK").unwrap();
+    let image = fs::OpenOptions::new().write(true).open(image).unwrap();
+    image.write_all_at(b"mark", at as u64).unwrap();
+    let ask = |words: &[&str]| assert!(place.run(words).status.success(), "{words:?}");
+    for times in 1..5 {
+        // The envelope is whole, so it takes a connection to see.
+        ask(&["queue", if times == 1 { "retry" } else { "release" }, id]);
+        wait_for("the damage", LIMIT, || mote.logged("damaged in the queue; held") >= times);
+        // Its answer comes turns later.
+        place.run(&["status"]);
+        assert_eq!(mote.logged("damaged in the queue; held"), times);
     }
 }

@@ -81,14 +81,17 @@ impl Queue {
         true
     }
 
-    /// Found damaged while it was read out: held until an administrator decides (I18).
+    /// Found damaged while it was read out: held until an administrator decides (I18), and again
+    /// when he has let it go and it is no better.
     pub fn mark_damaged(&mut self, ticket: Ticket, now: Instant) {
         let Some(mut state) = self.live_state(ticket) else { return };
-        if state.flags & State::DAMAGED == 0 {
-            state.flags |= State::DAMAGED | State::HELD;
-            self.counters.damaged += 1;
+        let found = State::DAMAGED | State::HELD;
+        if state.flags & found != found {
+            self.counters.damaged += u32::from(state.flags & State::DAMAGED == 0);
+            state.flags |= found;
             self.put_state(ticket.slot, state, now);
         }
+        self.index.ready.set(ticket.slot, 0);
     }
 
     /// Makes all marks durable with the next commit: before leaving (LAW 4: a courtesy, not a
