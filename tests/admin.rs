@@ -411,3 +411,23 @@ fn the_spool_follows_its_size() {
     daemon.kill();
     assert_eq!(place.run(&["spool", "check"]).code, 0);
 }
+
+/// Behind an id that was not there the others were not changed, nor was it said which one it was.
+#[test]
+fn one_id_that_is_gone_kept_the_others_from_being_removed() {
+    let place = Place::new("");
+    let _daemon = place.serve();
+    let ids: Vec<String> = (0..3).map(|_| place.send(MAIL)).collect();
+    let mut words = vec!["queue", "rm", &ids[0], "gone"];
+    words.extend(std::iter::repeat_n(ids[0].as_str(), 40));
+    words.extend([ids[1].as_str(), "lost"]);
+    let outcome = place.run(&words);
+    assert_eq!(outcome.code, 65, "{outcome:?}");
+    for id in ["gone", "lost"] {
+        assert!(outcome.err.contains(&format!("mote: {id}: not in the queue\n")), "{outcome:?}");
+    }
+    assert_eq!(place.ids(), ids[2..]);
+    let outcome = place.run(&["queue", "rm", &ids[0], "all"]);
+    assert!(outcome.code == 64 && outcome.err.contains("'all' and ids at once"), "{outcome:?}");
+    assert_eq!(place.ids(), ids[2..]);
+}

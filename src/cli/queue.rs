@@ -55,21 +55,32 @@ fn ids(words: &[OsString]) -> Result<Vec<&str>, Failure> {
     if words.is_empty() {
         return Err(Failure::usage("which message? Name its id, or 'all'"));
     }
+    if words.len() > 1 && words.iter().any(|word| word == "all") {
+        return Err(Failure::usage("'all' and ids at once: which of them?"));
+    }
     Ok(words.iter().filter_map(|word| word.to_str()).collect())
 }
 
+/// Changes as many at a time as a request holds. What is wrong with some of them does not keep the
+/// others from being changed.
 fn change(context: &Context, verb: &str, ids: &[&str]) -> Result<Exit, Failure> {
-    let mut text = String::new();
+    let mut last: Option<Failure> = None;
     for some in ids.chunks(REQUEST_IDS_MAX) {
-        control::ask(context, &format!("{verb} {}", some.join(" ")), |_, object| {
-            let message = object.text("message");
+        let asked = control::ask(context, &format!("{verb} {}", some.join(" ")), |_, object| {
+            let (id, message) = (object.text("id"), object.text("message"));
             if !message.is_empty() {
-                let _ = writeln!(text, "{}", clean(message));
+                let name = if id.is_empty() { String::new() } else { format!("{id}: ") };
+                tell(context.program, &clean(&format!("{name}{message}")));
             }
-        })?;
+        });
+        if let Err(failure) = asked
+            && let Some(before) = last.replace(failure.clone())
+            && before != failure
+        {
+            tell(context.program, &before.message);
+        }
     }
-    print(&text)?;
-    Ok(Exit::OK)
+    last.map_or(Ok(Exit::OK), Err)
 }
 
 /// The ids that were meant, with `all` written out.
@@ -175,8 +186,11 @@ mod tests {
     #[test]
     fn only_ids_pass() {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(ids(&words(&["1kQ7d", "all"])).unwrap(), ["1kQ7d", "all"]);
-        for bad in [&[][..], &["a b"], &["1", "-f"], &["a\nrm all"], &[""]] {
+        assert_eq!(ids(&words(&["1kQ7d", "2"])).unwrap(), ["1kQ7d", "2"]);
+        assert_eq!(ids(&words(&["all"])).unwrap(), ["all"]);
+        let mixed = [&["1kQ7d", "all"][..], &["all", "all"]];
+        for bad in mixed.into_iter().chain([&[][..], &["a b"], &["1", "-f"], &["a\nrm all"], &[""]])
+        {
             assert_eq!(ids(&words(bad)).unwrap_err().exit, Exit::USAGE, "{bad:?}");
         }
     }
