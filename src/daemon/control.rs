@@ -70,6 +70,8 @@ enum State {
     AwaitCommit {
         missing: u16,
         busy: bool,
+        /// There is something to be made durable.
+        marked: bool,
     },
     Closing,
 }
@@ -199,7 +201,7 @@ impl Control {
                 if admin.queue.waiting(ticket).is_none() {
                     // Its report is durable; now its end must be.
                     admin.queue.hurry();
-                    self.state = State::AwaitCommit { missing: 0, busy: false };
+                    self.state = State::AwaitCommit { missing: 0, busy: false, marked: true };
                     return true;
                 }
                 if !admin.forwarder.is_under_way(ticket) {
@@ -207,12 +209,13 @@ impl Control {
                 }
                 self.state == State::Closing
             }
-            State::AwaitCommit { missing, busy } => {
+            State::AwaitCommit { missing, busy, marked } => {
                 // The turn after the change: its commit has come back, or the queue is broken.
-                if admin.queue.is_broken() {
-                    self.end_with(75, "the spool cannot be written; the change may be lost");
-                } else if admin.queue.is_hurried() {
+                if !admin.queue.is_broken() && admin.queue.is_hurried() {
                     return false;
+                }
+                if admin.queue.is_broken() || (marked && admin.queue.are_marks_stuck()) {
+                    self.end_with(75, "the spool cannot be written; the change may be lost");
                 } else if busy {
                     self.end_with(75, "some of these messages are just being imported; try again");
                 } else if missing > 0 {
@@ -320,7 +323,8 @@ impl Control {
                 }
             }
         }
-        self.state = State::AwaitCommit { missing, busy };
+        let marked = admin.queue.is_hurried();
+        self.state = State::AwaitCommit { missing, busy, marked };
     }
 
     fn end(&mut self) {
@@ -375,48 +379,92 @@ mod tests {
     use crate::queue::block::Header;
     use crate::queue::draft::{Origin, Summary};
     use crate::queue::envelope::Record;
+    use crate::queue::layout;
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
 
-    #[test]
-    fn what_is_just_being_imported_is_not_removed() {
-        let now = Now::default();
-        let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
-        let config = parse(b"relay = hold\n", &host).unwrap();
-        let mut disk = MemoryDisk::new(64);
-        format(&mut disk, [9; 24], 0).unwrap();
-        let (mut queue, _) = recover(&mut disk, now.instant, 16, None).unwrap();
-        let mut buffer = new_block();
-        let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
-        for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
-            queue.record(&mut disk, &mut draft, &mut buffer, &record).unwrap();
+    /// A queue with one message in it, and who asks for it.
+    struct Office {
+        config: Config,
+        disk: MemoryDisk,
+        queue: Queue,
+        forwarder: Forwarder,
+        ticket: Ticket,
+    }
+
+    impl Office {
+        fn new(flags: u32) -> Office {
+            let start = Instant::default();
+            let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+            let config = parse(b"relay = hold\n", &host).unwrap();
+            let mut disk = MemoryDisk::new(64);
+            format(&mut disk, [9; 24], 0).unwrap();
+            let (mut queue, _) = recover(&mut disk, start, 16, None).unwrap();
+            let mut buffer = new_block();
+            let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+            for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
+                queue.record(&mut disk, &mut draft, &mut buffer, &record).unwrap();
+            }
+            let summary = Summary { flags, ..Summary::default() };
+            let ticket = queue.finish(&mut disk, draft, &mut buffer, 1, summary, start).unwrap();
+            queue.commit(&mut disk, start, |_, _| {});
+            let forwarder = Forwarder::new(&config, 0);
+            Office { config, disk, queue, forwarder, ticket }
         }
-        let summary = Summary { flags: Header::IMPORTED, ..Summary::default() };
-        let ticket = queue.finish(&mut disk, draft, &mut buffer, 1, summary, now.instant).unwrap();
-        queue.commit(&mut disk, now.instant, |_, _| {});
-        let mut forwarder = Forwarder::new(&config, 0);
-        for (verb, end) in [("rm", "\"exit\":75"), ("hold", "ok"), ("rm", "ok")] {
+
+        /// What is said to a request, turn by turn as in a daemon.
+        fn ask(&mut self, verb: &str) -> String {
+            let now = Now::default();
             let mut control = Control::new();
             control.open(now.instant);
-            let line = format!("{verb} {}\n", Base62(ticket.seq));
+            let line = format!("{verb} {}\n", Base62(self.ticket.seq));
             control.input_mut()[..line.len()].copy_from_slice(line.as_bytes());
             control.received(line.len());
             for _ in 0..2 {
-                let (config, sessions, is_volatile) = (&config, (0, 1), false);
+                let Office { config, disk, queue, forwarder, .. } = self;
+                let (sessions, is_volatile) = ((0, 1), false);
                 let devices = &Devices::new();
-                let (queue, forwarder, disk) = (&mut queue, &mut forwarder, &mut disk);
                 let mut admin =
                     Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
                 control.proceed(&mut admin);
                 queue.commit(disk, now.instant, |_, _| {});
             }
-            let told = core::str::from_utf8(control.output()).unwrap();
+            core::str::from_utf8(control.output()).unwrap().to_owned()
+        }
+    }
+
+    #[test]
+    fn what_is_just_being_imported_is_not_removed() {
+        let mut office = Office::new(Header::IMPORTED);
+        for (verb, end) in [("rm", "\"exit\":75"), ("hold", "ok"), ("rm", "ok")] {
+            let told = office.ask(verb);
             assert!(told.contains(end), "{verb}: {told}");
             if verb == "hold" {
                 // Its file is durably gone.
-                queue.import_is_over(ticket);
+                office.queue.import_is_over(office.ticket);
             }
         }
-        assert_eq!(queue.waiting(ticket), None);
+        assert_eq!(office.queue.waiting(office.ticket), None);
+    }
+
+    /// Hold, release and rm were answered `ok` though the page that says so was not written: after
+    /// a cut the mail was back.
+    #[test]
+    fn a_change_whose_page_cannot_be_written_is_not_said_to_last() {
+        let mut office = Office::new(0);
+        for (verb, end) in [("hold", "\"exit\":75"), ("retry", "ok"), ("release", "\"exit\":75")] {
+            office.disk.unwritable = (0..2).map(|copy| layout::state_page(0, copy)).collect();
+            let told = office.ask(verb);
+            assert!(told.contains(end), "{verb}: {told}");
+        }
+        office.disk.unwritable.clear();
+        let told = office.ask("hold");
+        assert!(told.contains("ok"), "{told}");
+        office.disk.unwritable = (0..2).map(|copy| layout::state_page(0, copy)).collect();
+        let told = office.ask("rm");
+        assert!(told.contains("\"exit\":75"), "{told}");
+        office.disk.unwritable.clear();
+        let (queue, _) = recover(&mut office.disk, Instant::default(), 0, None).unwrap();
+        assert!(queue.waiting(office.ticket).is_some(), "then it was durable after all");
     }
 }

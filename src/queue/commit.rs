@@ -100,9 +100,16 @@ impl Queue {
         self.marks.hurry();
     }
 
-    /// True while a change that somebody waits for is not durable.
+    /// True while a change that somebody waits for is not durable, and the next commit may make it
+    /// so.
     pub fn is_hurried(&self) -> bool {
         self.marks.is_hurried()
+    }
+
+    /// True from a state page that could not be written until all that is marked is durable: who
+    /// waits for a change cannot be told that it lasts.
+    pub fn are_marks_stuck(&self) -> bool {
+        self.marks.has_failed()
     }
 
     /// The wall time that the next superblock will bear.

@@ -31,12 +31,14 @@ pub(super) struct Marks {
     dying_blocks: u32,
     since: Option<Instant>,
     hurry: bool,
+    /// A page could not be written since all of them were last durable.
+    failed: bool,
 }
 
 impl Marks {
     pub(super) fn new(groups: u32) -> Marks {
         let groups = vec![Group::default(); groups as usize];
-        Marks { groups, waiting: 0, dying_blocks: 0, since: None, hurry: false }
+        Marks { groups, waiting: 0, dying_blocks: 0, since: None, hurry: false, failed: false }
     }
 
     pub(super) fn groups(&self) -> u32 {
@@ -65,6 +67,10 @@ impl Marks {
 
     pub(super) fn is_hurried(&self) -> bool {
         self.hurry
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     pub(super) fn dying_blocks(&self) -> u32 {
@@ -106,10 +112,12 @@ impl Marks {
         }
     }
 
-    /// A write of `group`'s page failed: it stays to be written, and the marks wait another turn.
+    /// The write of a page failed: it stays to be written, and the marks wait as long as new ones.
+    /// Who was in a hurry is told so ([`Marks::has_failed`]).
     pub(super) fn postpone(&mut self, now: Instant) {
         self.since = Some(now);
         self.hurry = false;
+        self.failed = true;
     }
 
     /// After a good sync: every written page is the newest now. Calls `each` with its group.
@@ -127,6 +135,7 @@ impl Marks {
             self.waiting = 0;
             self.since = None;
             self.hurry = false;
+            self.failed = false;
         }
     }
 
