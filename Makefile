@@ -67,8 +67,8 @@ bench: build ## messages a second beside the least that any receiver must do
 	sh tests/bench/bench.sh $(MOTE)
 
 .PHONY: hostile scale
-hostile: rust ## peers who mean harm, at full length; HOSTILE images (a million) of each kind
-	$(CARGO) test --quiet --profile crash --test hostile -- --ignored --nocapture --test-threads 1
+hostile: build ## peers who mean harm, at full length; HOSTILE images (a million) of each kind
+	TESTED_BINARY=$(MOTE) $(CARGO) test --quiet --profile crash --test hostile -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --quiet --profile crash --test hostile_image -- --ignored --nocapture
 
 scale: build ## start, memory and rate with 10000 and 100000 messages waiting

@@ -69,7 +69,8 @@
 //! | 6         | what each failure of a next hop means: another host, later, or never           |
 //! | 7         | trouble with a login holds the lane, it never ends a message                   |
 //! | 13        | TLS records are put together in few buffers, and who may hold one how long     |
-//! | 15        | full slots: the last stranger waits in a spare one, the idlest gives way       |
+//! | 15        | full slots: the last stranger waits in a spare one, the idlest gives way; a    |
+//! |           | crowd waits for nothing, and who was slow in it gets half of the slots         |
 //! | 19        | without a config file everything lies under one home                           |
 //!
 //! | threats | what is refused                                                                  |

@@ -1,12 +1,14 @@
 //! `check`: what the configuration comes to, what in it deserves a thought, and what is wrong.
 //!
-//! The effective configuration goes to stdout, as a file that could stand in its place; warnings
-//! and faults go to stderr, one a line, each with its file and line first. Exit 0, with warnings
-//! too, or 78. Nothing is opened but the file, and certificates that it names.
+//! The effective configuration goes to stdout, as a file that could stand in its place, and behind
+//! it, as comments, the most memory that serving it takes; warnings and faults go to stderr, one a
+//! line, each with its file and line first. Exit 0, with warnings too, or 78. Nothing is opened but
+//! the file, and certificates that it names.
 
 use super::Context;
 use super::configuration::{self, Broken};
 use super::exit::{Exit, Failure, finish, print};
+use super::memory;
 use crate::config;
 use std::ffi::OsString;
 use std::io::Write;
@@ -39,6 +41,8 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     let mut text = format!("# {name}, and the defaults\n");
     config::write_effective(&mut text, &loaded.config)
         .map_err(|_| Failure::new(Exit::SOFTWARE, "the configuration cannot be written"))?;
+    let program = std::env::current_exe().and_then(std::fs::metadata);
+    text += &memory::write(&loaded.config, program.map_or(0, |program| program.len()));
     print(&text)?;
     for warning in config::warnings(&loaded.config) {
         complain(&format!("{name}: warning: {warning}"));

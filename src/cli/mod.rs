@@ -20,6 +20,7 @@ pub mod gencert;
 pub mod help;
 pub mod json;
 pub mod mailq;
+pub mod memory;
 pub mod offline;
 pub mod passwd;
 pub mod places;

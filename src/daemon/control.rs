@@ -27,7 +27,7 @@ use core::time::Duration;
 /// A request line with its LF: 32 ids.
 pub const REQUEST_BYTES: usize = 512;
 /// The status of 31 lanes with their names and last errors.
-const OUTPUT_BYTES: usize = 16 * 1024;
+pub const OUTPUT_BYTES: usize = 16 * 1024;
 /// How long the peer may do nothing.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// sysexits(3).

@@ -4,6 +4,7 @@
 //! is the default. All of it lives in a network namespace of its own, so that there are strangers:
 //! the test runs itself again inside of one.
 
+use crate::budget::assert_within_budget;
 use crate::instance::{Mote, Place};
 use std::path::Path;
 use std::process::Command;
@@ -52,7 +53,7 @@ fn stand(seconds: u32, sources: u32, manner: &str, warm: u32) {
         assert!(failed == 0 && mails > 100, "{name}: {errors}");
         assert!(high < LIMIT_MILLISECONDS, "{name}: p99 is {high} ms");
     }
-    println!("{crowd}: {} KiB resident", mote.resident() / 1024);
+    assert_within_budget(&place, &mote);
 }
 
 #[test]

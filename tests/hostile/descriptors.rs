@@ -2,6 +2,7 @@
 //! be in: afterwards there are as many descriptors as before (threats 11), the queue has as much
 //! room, and the next client is served.
 
+use crate::budget::assert_within_budget;
 use crate::instance::{Mote, Place};
 use crate::load::wait_for;
 use crate::session::{Session, message};
@@ -94,7 +95,9 @@ fn drop_sessions(count: usize) {
         "{count} sessions dropped in {} states: {before} descriptors as before, {grown} KiB more",
         STATES.len()
     );
-    assert!(grown <= 64, "{grown} KiB");
+    // A slot that was never in use before has its pages touched.
+    assert!(grown <= 256, "{grown} KiB");
+    assert_within_budget(&place, &mote);
     wait_for("the queue to be empty", Duration::from_secs(20), || room(&place) == room_before);
 }
 

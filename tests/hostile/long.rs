@@ -1,6 +1,7 @@
 //! Lines that do not end, and headers of a million lines, through the real binary: streamed or
 //! refused, and nothing of them stays in memory (threats 8).
 
+use crate::budget::assert_within_budget;
 use crate::instance::{Mote, Place};
 use crate::session::{Session, message};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,7 @@ impl Flood {
         let (megabytes, added) = (bytes / MEGABYTE, added / 1024);
         println!("{}: {megabytes} MiB added {added} KiB", self.what);
         assert!(most <= before + NOTHING, "{}: {before} bytes became {most}", self.what);
+        assert_within_budget(&place, &mote);
         // The process is as well as before.
         assert!(Session::open(place.port).deliver("to@y.test", &message(1, 100)).unwrap());
     }

@@ -4,6 +4,7 @@
 //! whole by `make hostile`; so is whatever measures a time. Each prints its figure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod budget;
 mod control_bytes;
 mod crowd;
 mod descriptors;
