@@ -383,7 +383,7 @@ fn converse(mechanism: Mechanism, server: &One, login: &Login<'_>) -> bool {
 #[test]
 fn each_side_understands_the_other() {
     let mechanisms = OFFERED.iter().chain([Mechanism::CramMd5]);
-    for mechanism in mechanisms {
+    for mechanism in mechanisms.filter(|mechanism| mechanism.is_built()) {
         for (name, password) in [
             ("user", "pencil"),
             ("a", "b"),

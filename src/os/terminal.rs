@@ -1,7 +1,8 @@
 //! A password, read from a terminal that does not show it, or from a pipe.
 //!
-//! The terminal's echo is off only while somebody types, and comes back whatever happens but a
-//! signal: a ^C in between ends the process, and the shell puts the terminal right.
+//! The terminal's echo is off only while somebody types. So are its signals, as in getpass(3): a ^C
+//! would leave the terminal without echo; now it is a character like others, and no password has
+//! it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
@@ -28,8 +29,9 @@ pub fn read_line() -> io::Result<Line> {
 pub fn ask(question: &str) -> io::Result<Line> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     let mut out = &terminal;
-    out.write_all(question.as_bytes())?;
+    // First: what is typed ahead would be shown, and what came before this would be thrown away.
     let before = hide(&terminal)?;
+    out.write_all(question.as_bytes())?;
     let read = take_line(&mut BufReader::with_capacity(1, &terminal));
     show(&terminal, &before)?;
     out.write_all(b"\n")?;
@@ -61,7 +63,7 @@ fn hide(terminal: &File) -> io::Result<libc::termios> {
         return Err(io::Error::last_os_error());
     }
     let before = state;
-    state.c_lflag &= !libc::ECHO;
+    state.c_lflag &= !(libc::ECHO | libc::ISIG);
     show(terminal, &state)?;
     Ok(before)
 }

@@ -121,7 +121,8 @@ fn memory(pid: u32) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn swaks() {
-    for mechanism in ["PLAIN", "LOGIN"] {
+    let weak = cfg!(feature = "cram-md5").then_some("CRAM-MD5");
+    for mechanism in ["PLAIN", "LOGIN"].into_iter().chain(weak) {
         let Some(swaks) = peers::command("swaks", "swaks") else { return };
         let arguments =
             ["--server", "127.0.0.1", "--port", "{port}", "--from", "alice@client.test"];
@@ -478,4 +479,39 @@ fn what_was_secret_is_wiped_inside_tls() {
     assert_unmarked(&mote, &place);
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn passwd_at_a_terminal_asks_twice_and_shows_nothing() {
+    let place = Place::new(CONFIG);
+    let program = "import os, pty, sys\n\
+        pid, tty = pty.fork()\n\
+        if pid == 0:\n    os.execv(sys.argv[1], sys.argv[1:6])\n\
+        seen = b''\n\
+        for line in sys.argv[6:]:\n    \
+            while not seen.endswith(b': '):\n        seen += os.read(tty, 100)\n    \
+            seen += b'|'\n    os.write(tty, line.encode() + b'\\n')\n\
+        try:\n    \
+            while True:\n        seen += os.read(tty, 100)\n\
+        except OSError:\n    pass\n\
+        sys.stdout.buffer.write(seen)\n\
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let ask = |words: [&str; 2]| {
+        let mut python = peers::command("python3", "python3")?;
+        let mote = place.command(&[]);
+        python.args(["-c", program]).arg(mote.get_program()).args(mote.get_args());
+        let output = python.arg("passwd").arg("alice").args(words).output().unwrap();
+        Some((output.status.code(), String::from_utf8(output.stdout).unwrap()))
+    };
+    let Some((code, seen)) = ask([PASSWORD, "other"]) else { return };
+    assert_eq!(code, Some(65), "{seen}");
+    assert!(!place.path("users").exists());
+    let (code, seen) = ask([PASSWORD, PASSWORD]).unwrap();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("Password for alice: |") && seen.contains("The same again: |"), "{seen}");
+    assert!(!seen.contains(PASSWORD), "{seen}");
+    let mote = place.serve();
+    let told = Session::open(place.port).ask(&plain("alice", PASSWORD));
+    expect(told, "235");
+    drop(mote);
 }

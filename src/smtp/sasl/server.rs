@@ -133,6 +133,7 @@ impl Exchange {
         self.clear();
         challenge.clear();
         match (mechanism, initial) {
+            _ if !mechanism.is_built() => return Progress::Refused,
             (Mechanism::Plain, _) => self.step = Step::PlainMessage,
             (Mechanism::ScramSha256, _) => self.step = Step::ScramFirst,
             (Mechanism::Login, None) => {

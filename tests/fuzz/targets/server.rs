@@ -100,6 +100,8 @@ impl Owner {
                 self.hurry();
             }
         }
+        // How much waits to be written depends on the cuts.
+        self.write();
     }
 
     /// Minutes pass, or the daemon has enough of it.
