@@ -10,7 +10,7 @@ use mote::base::time::Instant;
 use mote::queue::block::State;
 use mote::queue::disk::{self, new_block};
 use mote::queue::draft::{Origin, Summary};
-use mote::queue::envelope::Record;
+use mote::queue::envelope::{Hold, Record};
 use mote::queue::layout;
 use mote::queue::reader::Reader;
 use mote::queue::{Queue, Ticket, recovery};
@@ -22,6 +22,27 @@ mod memory_disk;
 use memory_disk::MemoryDisk;
 
 const NOW: Instant = Instant::from_millis(0);
+
+/// One of each, as FORMAT.md numbers them, and how the Python reader writes them down.
+const RECORDS: [(Record<'_>, &str); 14] = [
+    (Record::Sender(b"a@example.org"), "1 1 61406578616d706c652e6f7267"),
+    (Record::Client(b"x"), "3 0 78"),
+    (Record::Login(7), "4 0 07000000"),
+    (Record::Utf8, "7 1 "),
+    (Record::Binary, "6 1 "),
+    (Record::Return(2), "8 0 02"),
+    (Record::EnvelopeId(b"QQ"), "9 0 5151"),
+    (Record::Hold(Hold { seconds: 60, until: -1 }), "12 1 3c000000ffffffffffffffff"),
+    (Record::Notify(3), "10 1 03"),
+    (Record::Original(b"rfc822;b@x"), "11 0 7266633832323b624078"),
+    (Record::Recipient(b"b@x"), "2 1 624078"),
+    (Record::Notify(0), "10 1 00"),
+    (Record::Recipient(b"c"), "2 1 63"),
+    (
+        Record::DropName([b'0'; 32]),
+        "5 1 3030303030303030303030303030303030303030303030303030303030303030",
+    ),
+];
 
 /// An image of a given shape, and the queue on it.
 struct Spool {
@@ -42,10 +63,8 @@ impl Spool {
         let Spool { disk, queue } = self;
         let mut buffer = new_block();
         let mut draft = queue.begin(disk, Origin::Client, Some(len as u64)).unwrap();
-        let records =
-            [Record::Sender(b"a@example.org"), Record::Recipient(b"b@x"), Record::Recipient(b"c")];
-        for record in records {
-            queue.record(disk, &mut draft, &mut buffer, &record).unwrap();
+        for (record, _) in &RECORDS {
+            queue.record(disk, &mut draft, &mut buffer, record).unwrap();
         }
         let body: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
         queue.append(disk, &mut draft, &mut buffer, &body).unwrap();
@@ -90,6 +109,9 @@ impl Spool {
                 }
                 let theirs = std::fs::read(directory.path().join(seq.to_string())).unwrap();
                 assert!(stream == theirs, "message {seq} reads otherwise");
+                let records = directory.path().join(format!("{seq}.records"));
+                let records = std::fs::read_to_string(records).unwrap();
+                assert!(records.lines().eq(RECORDS.iter().map(|(_, line)| *line)), "{records}");
             }
             let (held, damaged) = (u8::from(waiting.held), u8::from(waiting.damaged));
             let (done, len) = (waiting.done, stream.len());

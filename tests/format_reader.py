@@ -2,7 +2,8 @@
 """A second reader of a mote spool image, written from src/queue/FORMAT.md alone.
 
 format_reader.py IMAGE [DIRECTORY]   one line a message: seq slot done held damaged bytes
-With a DIRECTORY each whole message's stream (envelope records, then the message) goes to DIRECTORY/seq.
+With a DIRECTORY each whole message's stream (envelope records, then the message) goes to DIRECTORY/seq,
+and its records, one a line as type, flags and value, to DIRECTORY/seq.records.
 """
 import struct
 import sys
@@ -45,6 +46,16 @@ place = lambda slot: 3 + slot // GROUP * (GROUP + 2) + 2 + slot % GROUP
 
 def holds(n, used, key, ident):
     return block(n)[:8] == siphash(key, block(n)[8:used] + ident + struct.pack("<I", n))
+
+
+def records(envelope):
+    lengths = {4: 4, 5: 32, 6: 0, 7: 0, 8: 1, 10: 1, 12: 12}
+    while envelope:
+        kind, flags, length = struct.unpack("<BBH", envelope[:4])
+        assert kind in range(1, 13) or not flags & 1, "a later version"
+        assert len(envelope) >= 4 + length == 4 + lengths.get(kind, length) and length <= 512, "no envelope"
+        yield f"{kind} {flags} {envelope[4:4 + length].hex()}\n"
+        envelope = envelope[4 + length:]
 
 
 identity, supers = block(2), []
@@ -104,6 +115,7 @@ for slot, seq, (flags, done) in candidates:
         found.append((seq, slot, int.from_bytes(done, "little"), int(held), int(not ok), len(stream) if ok else 0))
     if ok and len(sys.argv) > 2:
         open(f"{sys.argv[2]}/{seq}", "wb").write(stream)
+        open(f"{sys.argv[2]}/{seq}.records", "w").writelines(records(stream[:envelope_len]))
 for message in found:
     if message[1] not in used:
         print(*message)

@@ -63,6 +63,9 @@ struct Incoming {
     scan: Scan,
     lines: Normalizer,
     sender: Text<254>,
+    /// An address is beyond ASCII, and the envelope says so.
+    needs_utf8: bool,
+    is_utf8: bool,
     needs: u32,
     is_open_ended: bool,
 }
@@ -244,6 +247,8 @@ impl Import {
                     scan: Scan::new(),
                     lines: Normalizer::new(),
                     sender: Text::new(),
+                    needs_utf8: false,
+                    is_utf8: false,
                     needs: 0,
                     is_open_ended: false,
                 });
@@ -402,10 +407,13 @@ impl Incoming {
                 adopted.record(record, &mut self.draft, block, context)?;
                 match record {
                     Record::Sender(text) => {
+                        self.needs_utf8 |= !text.is_ascii();
                         self.sender = Text::from(core::str::from_utf8(text).unwrap_or_default());
                     }
+                    Record::Utf8 => self.is_utf8 = true,
                     Record::Recipient(text) => {
-                        let lanes = Address::parse(text).map_or(0, |to| lookout.lanes(to));
+                        self.needs_utf8 |= !text.is_ascii();
+                        let lanes = Address::parse_utf8(text).map_or(0, |to| lookout.lanes(to));
                         self.needs |= lanes;
                         self.is_open_ended |= lanes == 0;
                     }
@@ -441,6 +449,9 @@ impl Incoming {
     ) -> Result<(), Fault> {
         if self.envelope != Some(0) || !self.records.is_between() || self.draft.recipients() == 0 {
             return Err(Fault::Bad("cut short"));
+        }
+        if self.needs_utf8 && !self.is_utf8 {
+            return Err(Fault::Bad("an address is beyond ASCII"));
         }
         let mut output = [0; 16];
         let made = self.lines.finish(&mut output);
@@ -480,7 +491,8 @@ impl Adopted {
         match record {
             Record::Sender(sender) => {
                 if !sender.is_empty() {
-                    Address::parse(sender).map_err(|_| Fault::Bad("its sender is no address"))?;
+                    Address::parse_utf8(sender)
+                        .map_err(|_| Fault::Bad("its sender is no address"))?;
                 }
                 queue.record(*disk, draft, block, &record)?;
                 let mut client = Text::<32>::new();
@@ -492,7 +504,8 @@ impl Adopted {
                 queue.record(*disk, draft, block, &Record::DropName(self.name.0))?;
             }
             Record::Recipient(recipient) => {
-                Address::parse(recipient).map_err(|_| Fault::Bad("a recipient is no address"))?;
+                Address::parse_utf8(recipient)
+                    .map_err(|_| Fault::Bad("a recipient is no address"))?;
                 // `sendmail` splits at a hundred without knowing the config's `recipients`.
                 if usize::from(draft.recipients()) >= RECIPIENTS_MAX {
                     return Err(Fault::Bad("too many recipients"));
@@ -504,6 +517,21 @@ impl Adopted {
                 return Err(Fault::Bad("its owner is not its sender"));
             }
             Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Account(_) => {}
+            Record::Utf8
+            | Record::Return(1 | 2)
+            | Record::EnvelopeId(_)
+            | Record::Notify(0..=7)
+            | Record::Original(_) => {
+                if let Record::EnvelopeId(text) | Record::Original(text) = record
+                    && !text.iter().all(|byte| matches!(byte, b' '..=b'~'))
+                {
+                    return Err(Fault::Bad("a parameter holds a control character"));
+                }
+                queue.record(*disk, draft, block, &record)?;
+            }
+            Record::Return(_) | Record::Notify(_) | Record::Binary | Record::Hold(_) => {
+                return Err(Fault::Bad("it asks for what sendmail cannot ask"));
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! - `session` one conversation: server machine, draft, buffers; `flow` its bytes, `terms` what it
 //!   is held to and offered, `security` its way into TLS
 //! - `admission` who may send what to whom, and which reply each refusal is
+//! - `envelope` what MAIL and RCPT said, as records
 //! - `import` mail that `sendmail` left in the drop directory
 //! - `peer` who connected
 //! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour,
@@ -17,6 +18,7 @@ mod access;
 pub mod admission;
 pub mod devices;
 pub mod drop_directory;
+mod envelope;
 mod flow;
 pub mod import;
 pub mod login;

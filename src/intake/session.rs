@@ -17,6 +17,7 @@
 use super::Lookout;
 use super::admission::{Admission, queue_reply};
 use super::devices::News;
+use super::envelope::{mail_records, recipient_records};
 use super::login::Login;
 use super::peer::{Peer, Secured};
 use super::users::Vault;
@@ -27,12 +28,13 @@ use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
 use crate::limits::{INPUT_BYTES, REPLIES_BYTES};
 use crate::mail::address::{Address, ReversePath};
-use crate::mail::header::Scan;
+use crate::mail::header::{Scan, Traits};
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
+use crate::smtp::parameter::{MailParameters, RcptParameters};
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{Event, Server};
@@ -112,6 +114,7 @@ pub(super) struct Transaction {
     draft: Option<Draft>,
     refusal: Option<Reply>,
     scan: Scan,
+    is_utf8: bool,
     needs: u32,
     /// The lanes of some recipient are not known yet.
     is_open_ended: bool,
@@ -281,11 +284,11 @@ impl Session {
                     news.is_named = true;
                 }
                 Event::Mail { path, parameters } => {
-                    server.answer(work.mail(path, parameters.size, context), replies, now);
+                    server.answer(work.mail(path, &parameters, context), replies, now);
                     *last_useful = now;
                 }
-                Event::Recipient { path, .. } => {
-                    server.answer(work.recipient(path, context), replies, now);
+                Event::Recipient { path, parameters } => {
+                    server.answer(work.recipient(path, &parameters, context), replies, now);
                     *last_useful = now;
                 }
                 Event::Auth(auth) => {
@@ -371,9 +374,10 @@ impl Work {
     fn mail<D: Disk + Vault>(
         &mut self,
         path: ReversePath<'_>,
-        size: Option<u64>,
+        parameters: &MailParameters<'_>,
         context: &mut Context<'_, D>,
     ) -> Reply {
+        let size = parameters.size;
         if size.is_some_and(|size| size > self.admission.size_max) {
             return Reply::TOO_BIG;
         }
@@ -395,7 +399,7 @@ impl Work {
             ReversePath::Address(address) => address.as_str(),
         };
         self.sender = Text::from(sender);
-        match self.open_envelope(&mut draft, context) {
+        match self.open_envelope(parameters, &mut draft, context) {
             Ok(()) => {
                 if let Some((source, rate)) = rated {
                     context.visitors.rates.count(source, rate, now);
@@ -404,6 +408,7 @@ impl Work {
                     draft: Some(draft),
                     refusal: None,
                     scan: Scan::new(),
+                    is_utf8: parameters.utf8,
                     needs: 0,
                     is_open_ended: false,
                     measure: (0, 0),
@@ -419,10 +424,11 @@ impl Work {
 
     fn open_envelope<D: Disk>(
         &mut self,
+        parameters: &MailParameters<'_>,
         draft: &mut Draft,
         context: &mut Context<'_, D>,
     ) -> Result<(), QueueError> {
-        let protocol = self.protocol();
+        let protocol = self.protocol(parameters.utf8);
         let Work { block, sender, peer, hello, login, .. } = self;
         let mut client = Text::<128>::new();
         // A Text cuts what is too long, it never fails.
@@ -441,12 +447,13 @@ impl Work {
         for record in records.iter().flatten() {
             context.queue.record(context.disk, draft, block, record)?;
         }
-        Ok(())
+        mail_records(parameters, |record| context.queue.record(context.disk, draft, block, record))
     }
 
     fn recipient<D: Disk>(
         &mut self,
         recipient: Address<'_>,
+        parameters: &RcptParameters<'_>,
         context: &mut Context<'_, D>,
     ) -> Reply {
         let admission = self.granted();
@@ -458,8 +465,11 @@ impl Work {
         if let Err(reply) = admission.recipient(context.config, recipient, already) {
             return reply;
         }
-        let record = Record::Recipient(recipient.as_str().as_bytes());
-        match context.queue.record(context.disk, draft, &mut self.block, &record) {
+        let Context { queue, disk, .. } = context;
+        let recorded = recipient_records(recipient, parameters, |record| {
+            queue.record(*disk, draft, &mut self.block, record)
+        });
+        match recorded {
             Ok(()) => {
                 let lanes = context.lookout.lanes(recipient);
                 transaction.needs |= lanes;
@@ -509,6 +519,10 @@ impl Work {
         let refusal = match transaction.refusal {
             Some(refusal) => Some(refusal),
             None if bare => Some(Reply::BARE_IN_MESSAGE),
+            // RFC 6531 §3.1, RFC 6532 §3.
+            None if transaction.is_utf8 && traits.has(Traits::BAD_UTF8_HEADER) => {
+                Some(Reply::BAD_UTF8)
+            }
             // RFC 5321 §6.3: a loop is told by counting.
             None if traits.received > context.config.hops => Some(Reply::LOOP),
             None => None,

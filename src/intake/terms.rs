@@ -23,6 +23,8 @@ impl Work {
         }
     }
 
+    /// What a next hop may refuse, and what may need a report, is offered to those who get
+    /// reports, or may log in and get them then: a stranger would not learn of it (threats 14).
     fn offers(&self, config: &Config) -> Offers {
         let tls = &config.listener(self.listener).tls;
         let is_there = matches!(tls, ListenerTls::Starttls(_));
@@ -30,14 +32,24 @@ impl Work {
         let auth = self.auth(config);
         // A chunk is counted, and mending would change its number.
         let chunking = !self.admission.lenient;
-        Offers { starttls, limits: true, chunking, auth, ..Offers::BASIC }
+        let is_answered = self.granted().relay || auth.is_told();
+        let takes_all = is_answered || config.relays.is_empty();
+        Offers {
+            starttls,
+            limits: true,
+            chunking,
+            binary: chunking && takes_all,
+            utf8: takes_all,
+            auth,
+            ..Offers::BASIC
+        }
     }
 
     /// What Received calls the protocol: RFC 3848, which has no word for HELO inside TLS.
-    pub(super) fn protocol(&self) -> &'static str {
+    pub(super) fn protocol(&self, is_utf8: bool) -> &'static str {
         let protocol = Protocol {
             is_extended: self.is_extended,
-            is_utf8: false,
+            is_utf8,
             is_secure: self.secured.is_some(),
             is_authenticated: self.login.name().is_some(),
         };

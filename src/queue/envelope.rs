@@ -27,8 +27,45 @@ pub enum Record<'a> {
     Login(u32),
     /// The drop file that it was imported from.
     DropName([u8; 32]),
+    /// BODY=BINARYMIME: never to be sent by DATA.
+    Binary,
+    /// SMTPUTF8.
+    Utf8,
+    /// RET=: how much a report returns.
+    Return(u8),
+    /// ENVID=, decoded.
+    EnvelopeId(&'a [u8]),
+    /// NOTIFY= of the recipient that follows: of what the sender wants reports.
+    Notify(u8),
+    /// ORCPT= of the recipient that follows, `type;address`, decoded.
+    Original(&'a [u8]),
+    /// Not to go before.
+    Hold(Hold),
     /// Who had logged in (AUTH) to hand it in.
     Account(&'a [u8]),
+}
+
+/// How long a message is to stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hold {
+    /// So many seconds of running after its arrival,
+    pub seconds: u32,
+    /// or until that time, if the clock can be trusted then; seconds since 1970.
+    pub until: i64,
+}
+
+impl Hold {
+    fn to_bytes(self) -> [u8; 12] {
+        let [a, b, c, d] = self.seconds.to_le_bytes();
+        let [e, f, g, h, i, j, k, l] = self.until.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Hold> {
+        let (seconds, until) = bytes.split_first_chunk()?;
+        let until = i64::from_le_bytes(until.try_into().ok()?);
+        Some(Hold { seconds: u32::from_le_bytes(*seconds), until })
+    }
 }
 
 /// The envelope cannot be understood by this version, or is not one.
@@ -40,13 +77,20 @@ const RECIPIENT: u8 = 2;
 const CLIENT: u8 = 3;
 const LOGIN: u8 = 4;
 const DROP_NAME: u8 = 5;
+const BINARY: u8 = 6;
+const UTF8: u8 = 7;
+const RETURN: u8 = 8;
+const ENVELOPE_ID: u8 = 9;
+const NOTIFY: u8 = 10;
+const ORIGINAL: u8 = 11;
+const HOLD: u8 = 12;
 const ACCOUNT: u8 = 13;
 
 impl Record<'_> {
     /// Hands the record's bytes to `each`, head and value, in one or two pieces. A value beyond
     /// [`VALUE_BYTES_MAX`] is cut: every caller's grammar keeps its values shorter.
     pub fn encode<E>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let number;
+        let (number, byte, hold);
         let (kind, flags, value): (u8, u8, &[u8]) = match self {
             Record::Sender(address) => (SENDER, CRITICAL, address),
             Record::Recipient(address) => (RECIPIENT, CRITICAL, address),
@@ -56,6 +100,22 @@ impl Record<'_> {
                 (LOGIN, 0, &number)
             }
             Record::DropName(name) => (DROP_NAME, CRITICAL, name),
+            Record::Binary => (BINARY, CRITICAL, &[]),
+            Record::Utf8 => (UTF8, CRITICAL, &[]),
+            Record::Return(what) => {
+                byte = [*what];
+                (RETURN, 0, &byte)
+            }
+            Record::EnvelopeId(text) => (ENVELOPE_ID, 0, text),
+            Record::Notify(what) => {
+                byte = [*what];
+                (NOTIFY, CRITICAL, &byte)
+            }
+            Record::Original(text) => (ORIGINAL, 0, text),
+            Record::Hold(until) => {
+                hold = until.to_bytes();
+                (HOLD, CRITICAL, &hold)
+            }
             Record::Account(name) => (ACCOUNT, 0, name),
         };
         let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
@@ -73,6 +133,10 @@ impl Record<'_> {
         });
         sum
     }
+}
+
+fn single(value: &[u8]) -> Result<u8, Unreadable> {
+    if let [byte] = value { Ok(*byte) } else { Err(Unreadable) }
 }
 
 /// Puts records together from a stream cut anywhere.
@@ -121,7 +185,7 @@ impl RecordReader {
             return Ok(taken);
         }
         let length = usize::from(u16::from_le_bytes([low, high]));
-        if !(SENDER..=DROP_NAME).contains(&kind) && kind != ACCOUNT {
+        if !(SENDER..=ACCOUNT).contains(&kind) {
             if flags & CRITICAL != 0 {
                 return Err(Unreadable);
             }
@@ -161,8 +225,16 @@ impl RecordReader {
             RECIPIENT => Record::Recipient(value),
             CLIENT => Record::Client(value),
             LOGIN => Record::Login(u32::from_le_bytes(value.try_into().or(Err(Unreadable))?)),
+            DROP_NAME => Record::DropName(value.try_into().or(Err(Unreadable))?),
+            BINARY if value.is_empty() => Record::Binary,
+            UTF8 if value.is_empty() => Record::Utf8,
+            RETURN => Record::Return(single(value)?),
+            ENVELOPE_ID => Record::EnvelopeId(value),
+            NOTIFY => Record::Notify(single(value)?),
+            ORIGINAL => Record::Original(value),
+            HOLD => Record::Hold(Hold::from_bytes(value).ok_or(Unreadable)?),
             ACCOUNT => Record::Account(value),
-            _ => Record::DropName(value.try_into().or(Err(Unreadable))?),
+            _ => return Err(Unreadable),
         })
     }
 
@@ -218,6 +290,14 @@ mod tests {
             Record::Client(b"[192.0.2.1] printer"),
             Record::Login(1000),
             Record::DropName([b'7'; 32]),
+            Record::Binary,
+            Record::Utf8,
+            Record::Return(2),
+            Record::EnvelopeId(b"QQ 314"),
+            Record::Notify(0),
+            Record::Original(b"rfc822;a+b@example.net"),
+            Record::Recipient(b"c@example.net"),
+            Record::Hold(Hold { seconds: 86_400, until: -2 }),
             Record::Account(b"alice"),
         ];
         let bytes = encoded(&records);
@@ -237,6 +317,15 @@ mod tests {
         }
         assert_eq!(decoded(&[200, 1, 0, 0], 0), Err(Unreadable));
         assert_eq!(decoded(&[2, 1, 1, 2], 0), Err(Unreadable), "513 bytes");
-        assert_eq!(decoded(&[4, 0, 1, 0, 9], 0), Err(Unreadable), "a short login");
+        for wrong_length in [
+            &[4, 0, 1, 0, 9][..],
+            &[6, 1, 1, 0, 9],
+            &[7, 1, 1, 0, 9],
+            &[8, 0, 0, 0],
+            &[10, 1, 2, 0, 9, 9],
+            &[12, 1, 4, 0, 9, 9, 9, 9],
+        ] {
+            assert_eq!(decoded(wrong_length, 0), Err(Unreadable), "{wrong_length:?}");
+        }
     }
 }

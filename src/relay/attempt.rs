@@ -9,11 +9,17 @@
 //! Received is made here and not stored at the beginning of the message, as decisions 1 has it: the
 //! queue id that it must name is taken when the header block is built, after the body
 //! (`queue/FORMAT.md`).
+//!
+//! A next hop that cannot have the message (binary, or international, and it does not know how) is
+//! not asked: it fails here, in our words. A binary message is read twice: a chunk's length is told
+//! before its bytes.
 
+use super::additions::{ADDITIONS_BYTES_MAX, arrival, outgoing_sender, traits, write_additions};
 use super::ledger::Ledger;
 use super::route::{self, Qualified, leads_to};
+use super::wishes::{RecipientWishes, Wishes};
 use crate::base::buffer::{Buffer, Text};
-use crate::base::time::{Now, UnixTime};
+use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::limits::{ADDRESS_BYTES_MAX, RECIPIENTS_MAX};
 use crate::mail::address::Address;
@@ -27,24 +33,37 @@ use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::{Queue, Ticket};
 use crate::relay::route::Destination;
-use crate::smtp::client::Client;
+use crate::smtp::client::{Client, Particulars};
 use crate::smtp::data::{DotWriter, FINISH_BYTES_MAX};
+use crate::smtp::peer_offer::PeerOffer;
+use crate::smtp::reply::{RemoteReply, Status};
 use core::fmt::Write as _;
-use core::time::Duration;
-
-/// Bytes of the fields that are put before a message: Received with a long HELO, Date, Message-ID,
-/// From.
-const ADDITIONS_BYTES_MAX: usize = 1536;
 
 /// How far it has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Envelope,
+    /// It cannot be handed to this next hop.
+    Refused,
     AwaitGo,
     Body,
     /// All of the message is out, the dot may not be.
     End,
     AwaitFinal,
+}
+
+/// What matters here of what a next hop offers; a mailbox takes everything.
+#[derive(Clone, Copy, Debug)]
+struct Hop {
+    utf8: bool,
+    /// Reports of success are its business.
+    dsn: bool,
+}
+
+/// A recipient that waits until it may be asked.
+struct Pending {
+    address: Text<ADDRESS_BYTES_MAX>,
+    wishes: RecipientWishes,
 }
 
 /// See the module's head.
@@ -62,8 +81,13 @@ pub struct Attempt {
     /// See `sender`.
     recipient: Text<ADDRESS_BYTES_MAX>,
     additions: Text<ADDITIONS_BYTES_MAX>,
-    /// A recipient that waits until it may be asked.
-    pending: Option<Text<ADDRESS_BYTES_MAX>>,
+    wishes: Wishes,
+    hop: Hop,
+    /// MAIL has been sent.
+    is_begun: bool,
+    pending: Option<Pending>,
+    /// Of a binary message: bytes that have been announced and not been given.
+    owed: u64,
 }
 
 /// What an attempt needs of its surroundings for the length of a call.
@@ -102,7 +126,11 @@ impl Attempt {
             sender: Text::new(),
             recipient: Text::new(),
             additions: Text::new(),
+            wishes: Wishes::default(),
+            hop: Hop { utf8: true, dsn: false },
+            is_begun: false,
             pending: None,
+            owed: 0,
         })
     }
 
@@ -111,7 +139,7 @@ impl Attempt {
         self.message.ticket()
     }
 
-    /// Sends as much of the envelope as may be sent. The first record begins the mail.
+    /// Sends as much of the envelope as may be sent. The first recipient begins the mail.
     pub fn send_envelope<D: Disk>(
         &mut self,
         client: &mut Client,
@@ -119,22 +147,112 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<(), ReadError> {
+        let now = scope.now.instant;
         while self.phase == Phase::Envelope {
-            if let Some(text) = &self.pending {
+            if let Some(pending) = &self.pending {
+                if !self.is_begun {
+                    if let Some(reply) = self.obstacle(client.offer()) {
+                        self.read_refused(block, scope)?;
+                        self.ledger.all_refused_here(reply);
+                        self.phase = Phase::Refused;
+                        return Ok(());
+                    }
+                    self.begin(client, out, now);
+                    continue;
+                }
+                if client.is_full() {
+                    self.ledger.leave_over(self.number.saturating_sub(1));
+                    return self.end_envelope(client, out, block, scope);
+                }
                 if !client.may_ask(out) {
                     return Ok(());
                 }
-                if let Ok(address) = Address::parse(text.as_str().as_bytes()) {
-                    client.ask_recipient(out, address);
+                if let Ok(address) = Address::parse_utf8(pending.address.as_str().as_bytes()) {
+                    let RecipientWishes { notify, original } = &pending.wishes;
+                    client.ask_recipient(out, address, *notify, original.as_str());
                 }
                 self.pending = None;
             }
-            if !self.next_recipient(Some((client, out)), block, scope)? {
-                client.end_envelope(out, scope.now.instant);
-                self.phase = Phase::AwaitGo;
+            let offer = client.offer();
+            self.hop = Hop { utf8: offer.utf8, dsn: offer.dsn };
+            if !self.next_recipient(block, scope)? {
+                return self.end_envelope(client, out, block, scope);
             }
         }
         Ok(())
+    }
+
+    fn begin(&mut self, client: &mut Client, out: &mut Buffer, now: Instant) {
+        let header = self.message.header();
+        let from = Address::parse_utf8(self.sender.as_str().as_bytes()).ok();
+        let particulars = Particulars {
+            size: Some(header.message_len + self.additions.as_str().len() as u64 + 400),
+            eight_bit: traits(header).has(Traits::EIGHT_BIT_BODY),
+            binary: self.wishes.is_binary,
+            utf8: self.wishes.is_utf8,
+            ret: self.wishes.ret,
+            envid: self.wishes.envid.as_str(),
+        };
+        client.begin_mail(out, from, &particulars, now);
+        self.is_begun = true;
+    }
+
+    /// Why this next hop cannot have the message, if it cannot.
+    fn obstacle(&self, offer: &PeerOffer) -> Option<RemoteReply> {
+        let has_utf8 = traits(self.message.header()).has(Traits::EIGHT_BIT_HEADER)
+            || !self.sender.as_str().is_ascii();
+        if self.wishes.is_binary && !offer.binary {
+            Some(own_reply((6, 1), "The next server takes no binary mail (BINARYMIME)"))
+        } else if self.wishes.is_utf8 && has_utf8 && !offer.utf8 {
+            Some(own_reply((6, 7), "The next server takes no international mail (SMTPUTF8)"))
+        } else {
+            None
+        }
+    }
+
+    fn end_envelope<D: Disk>(
+        &mut self,
+        client: &mut Client,
+        out: &mut Buffer,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        self.pending = None;
+        if !self.is_begun {
+            // Nobody is to be asked, so neither is the next hop.
+            self.phase = Phase::Refused;
+            return Ok(());
+        }
+        // Whoever is left over is left over.
+        while self.message.record(scope.queue, scope.disk, block)?.is_some() {}
+        let now = scope.now.instant;
+        if self.wishes.is_binary {
+            self.owed = self.measure(block, scope)?;
+            client.end_envelope_with_chunk(out, self.owed, now);
+        } else {
+            client.end_envelope(out, now);
+        }
+        self.phase = Phase::AwaitGo;
+        Ok(())
+    }
+
+    /// How long the message is as it goes out: it is read through once, and opened anew.
+    fn measure<D: Disk>(
+        &mut self,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<u64, ReadError> {
+        self.stamp(scope.now, scope.config, scope.queue);
+        let edit = self.edit.clone();
+        let mut sum = 0;
+        let mut staged = [0; 1024];
+        while let Some(made) = self.edited(&mut staged, block, scope)? {
+            sum += made as u64;
+        }
+        self.edit = edit;
+        self.message = Message::open(scope.queue, scope.disk, self.ticket(), block)?;
+        while self.message.record(scope.queue, scope.disk, block)?.is_some() {}
+        Ok(sum)
     }
 
     /// Reads the whole envelope, for a lane that is not a next hop.
@@ -143,7 +261,7 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<(), ReadError> {
-        while self.next_recipient(None, block, scope)? {
+        while self.next_recipient(block, scope)? {
             self.pending = None;
         }
         self.phase = Phase::Body;
@@ -165,7 +283,6 @@ impl Attempt {
     /// `pending` afterwards.
     fn next_recipient<D: Disk>(
         &mut self,
-        mut client: Option<(&mut Client, &mut Buffer)>,
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<bool, ReadError> {
@@ -191,16 +308,10 @@ impl Attempt {
                         config,
                         queue,
                     );
-                    if let Some((client, out)) = &mut client {
-                        let size = header.message_len + self.additions.as_str().len() as u64 + 400;
-                        let eight_bit = traits.has(Traits::EIGHT_BIT_BODY);
-                        client.begin_mail(out, sender, Some(size), eight_bit, now.instant);
-                    }
                 }
                 Record::Client(text) => {
                     self.client = Text::from(core::str::from_utf8(text).unwrap_or_default());
                 }
-                Record::Login(_) | Record::DropName(_) | Record::Account(_) => {}
                 Record::Recipient(text) => {
                     let text = core::str::from_utf8(text).or(Err(ReadError::Unreadable))?;
                     let text = Text::<ADDRESS_BYTES_MAX>::from(text);
@@ -208,6 +319,7 @@ impl Attempt {
                         return Ok(true);
                     }
                 }
+                other => self.wishes.note(&other),
             }
         }
     }
@@ -215,12 +327,14 @@ impl Attempt {
     /// True if the next recipient, `text`, is one of ours who must be named: it is `pending` then.
     fn concerns<D>(&mut self, text: &str, scope: &Scope<'_, D>) -> Result<bool, ReadError> {
         let Scope { config, queue, destination, .. } = scope;
+        let mut wishes = self.wishes.take_recipient();
         let number = self.number;
         self.number += 1;
-        if usize::from(number) >= RECIPIENTS_MAX || number >= self.message.header().recipients {
+        let recipients = self.message.header().recipients;
+        if usize::from(number) >= RECIPIENTS_MAX || number >= recipients {
             return Err(ReadError::Unreadable);
         }
-        let recipient = Address::parse(text.as_bytes()).map_err(|_| ReadError::Unreadable)?;
+        let recipient = Address::parse_utf8(text.as_bytes()).map_err(|_| ReadError::Unreadable)?;
         let bit = 1u128 << number;
         let is_done = queue.is_done(self.message.ticket(), bit);
         if is_done || !leads_to(config, route::via(config, recipient), destination) {
@@ -228,28 +342,44 @@ impl Attempt {
         }
         let replaced = route::replaced(config, recipient);
         let is_replaced = replaced.as_str() != recipient.as_str();
+        // RFC 3461 §5.2.7: where several become one, nobody can answer for each of them.
+        let is_merged = is_replaced && recipients > 1;
+        let is_told = !self.hop.dsn || is_merged;
+        if wishes.wants_success() && is_told && !matches!(destination, Destination::Discard) {
+            self.ledger.success |= bit;
+        }
+        if is_merged {
+            wishes = RecipientWishes::default();
+        }
         self.ledger.mine |= bit;
         if is_replaced && self.ledger.shared.is_some() {
             self.ledger.twins |= bit;
+            return Ok(false);
+        }
+        let qualified = Qualified::new(replaced, &config.hostname);
+        let address = qualified.address().ok_or(ReadError::Unreadable)?;
+        if !address.is_ascii() && !self.hop.utf8 {
+            let words = "The next server takes no international addresses (SMTPUTF8)";
+            self.ledger.refused_here(number, own_reply((6, 7), words));
             return Ok(false);
         }
         if is_replaced {
             self.ledger.shared = Some(number);
         }
         self.ledger.asked |= bit;
-        let qualified = Qualified::new(replaced, &config.hostname);
-        let address = qualified.address().ok_or(ReadError::Unreadable)?;
         if self.recipient.is_empty() {
             self.recipient = Text::from(address.as_str());
         }
-        self.pending = Some(Text::from(address.as_str()));
+        self.pending = Some(Pending { address: Text::from(address.as_str()), wishes });
         Ok(true)
     }
 
     /// The next hop wants the message.
     pub fn go(&mut self, scope_now: Now, config: &Config, queue: &Queue) {
         debug_assert!(self.phase == Phase::AwaitGo);
-        self.stamp(scope_now, config, queue);
+        if !self.wishes.is_binary {
+            self.stamp(scope_now, config, queue);
+        }
         self.phase = Phase::Body;
     }
 
@@ -296,6 +426,16 @@ impl Attempt {
         let _ = writeln!(out, "Delivered-To: {}", self.recipient.as_str());
     }
 
+    /// True when it is over without the next hop: it has been asked nothing, and shall not be.
+    pub fn is_refused(&self) -> bool {
+        self.phase == Phase::Refused
+    }
+
+    /// True if its bytes are to be kept as they are.
+    pub fn is_binary(&self) -> bool {
+        self.wishes.is_binary
+    }
+
     /// True from [`Attempt::go`] until the final dot is in `out`.
     pub fn is_streaming(&self) -> bool {
         matches!(self.phase, Phase::Body | Phase::End)
@@ -313,6 +453,10 @@ impl Attempt {
         while self.phase == Phase::Body {
             if out.space() < 2 * staged.len() {
                 return Ok(false);
+            }
+            if self.wishes.is_binary {
+                self.send_binary(&mut staged, out, block, scope)?;
+                continue;
             }
             if self.edit.is_body() {
                 // Nothing is left to edit: straight from the block into the output.
@@ -334,6 +478,10 @@ impl Attempt {
             let (_, made) = self.dots.push(bytes, out.writable());
             out.produced(made);
         }
+        if self.phase == Phase::End && self.wishes.is_binary {
+            self.phase = Phase::AwaitFinal;
+            return Ok(true);
+        }
         if self.phase == Phase::End && out.space() >= FINISH_BYTES_MAX {
             let made = self.dots.finish(out.writable());
             out.produced(made);
@@ -341,6 +489,24 @@ impl Attempt {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The next piece of a chunk; what was announced must come out, no more and no less.
+    fn send_binary<D: Disk>(
+        &mut self,
+        staged: &mut [u8],
+        out: &mut Buffer,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        let Some(made) = self.edited(staged, block, scope)? else {
+            self.phase = Phase::End;
+            return if self.owed == 0 { Ok(()) } else { Err(ReadError::Damaged) };
+        };
+        let bytes = staged.get(..made).unwrap_or_default();
+        self.owed = self.owed.checked_sub(made as u64).ok_or(ReadError::Damaged)?;
+        // There is room: twice as much as was staged.
+        out.push(bytes).map_err(|_| ReadError::Damaged)
     }
 
     /// Fills `output` with edited message bytes without dot-stuffing; none at the end.
@@ -364,67 +530,8 @@ impl Attempt {
     }
 }
 
-/// The scan's traits, as the header keeps them.
-fn traits(header: &Header) -> Traits {
-    Traits { bits: header.flags as u16, received: 0 }
-}
-
-/// The envelope sender towards the next hop: the key `from`, but never in place of `<>`.
-fn outgoing_sender(sender: &[u8], config: &Config) -> Result<Option<Qualified>, ReadError> {
-    if sender.is_empty() {
-        return Ok(None);
-    }
-    let sender = Address::parse(sender).map_err(|_| ReadError::Unreadable)?;
-    let from = config.from.as_ref().and_then(|from| Address::parse(from.as_bytes()).ok());
-    Ok(Some(Qualified::new(from.unwrap_or(sender), &config.hostname)))
-}
-
-/// When the message came, by a clock that may have been set right since: now less its age.
-pub fn arrival(header: &Header, queue: &Queue, now: Now) -> UnixTime {
-    if !now.unix.trusted {
-        return UnixTime { seconds: header.arrival, trusted: false };
-    }
-    let age = queue.run(now.instant).saturating_sub(header.run);
-    let age = i64::try_from(age).unwrap_or(i64::MAX);
-    let by_age = now.unix.seconds.saturating_sub(age);
-    // The clock of that time is better than the age, which stands still while mote does not run,
-    // unless it was plainly wrong.
-    let plausible = header.arrival <= now.unix.seconds
-        && now.unix.seconds - header.arrival < age.saturating_add(PLAUSIBLE.as_secs() as i64);
-    UnixTime { seconds: if plausible { header.arrival } else { by_age }, trusted: true }
-}
-
-/// A message is not taken for older than its age by more than this.
-const PLAUSIBLE: Duration = Duration::from_secs(366 * 24 * 3600);
-
-fn write_additions(
-    out: &mut Text<ADDITIONS_BYTES_MAX>,
-    header: &Header,
-    traits: Traits,
-    sender: Option<Address<'_>>,
-    when: UnixTime,
-    config: &Config,
-    queue: &Queue,
-) {
-    out.clear();
-    if header.flags & Header::STRANGER != 0 {
-        return;
-    }
-    // None of this can fail: a Text cuts, and all together is shorter than it.
-    if traits.has(Traits::NO_DATE) {
-        let _ = out.write_str("Date: ");
-        let _ = stamp::write_date(out, when, 0);
-        let _ = out.write_str("\r\n");
-    }
-    if traits.has(Traits::NO_MESSAGE_ID) {
-        let _ = out.write_str("Message-ID: ");
-        let _ = stamp::write_message_id(out, header.seq, queue.image(), &config.hostname);
-        let _ = out.write_str("\r\n");
-    }
-    if traits.has(Traits::NO_FROM) {
-        let _ = match sender {
-            Some(sender) => write!(out, "From: {}\r\n", sender.as_str()),
-            None => write!(out, "From: MAILER-DAEMON@{}\r\n", config.hostname),
-        };
-    }
+/// A refusal of our own: 554 5.x.x.
+fn own_reply((subject, detail): (u16, u16), text: &str) -> RemoteReply {
+    let status = Some(Status { class: 5, subject, detail });
+    RemoteReply { code: 554, status, text: Text::from(text) }
 }

@@ -88,7 +88,8 @@ fn file_on<W: Disk + Mailbox>(
             return Ok(true);
         };
         done += count.max(1);
-        let count = without_cr(&mut staged, count);
+        // RFC 3030 §3: a binary message has no line ends that could be told from its content.
+        let count = if attempt.is_binary() { count } else { without_cr(&mut staged, count) };
         let bytes = staged.get(..count).unwrap_or_default();
         if !bytes.is_empty() {
             scope.disk.append_mail(slot, bytes)?;

@@ -45,6 +45,12 @@ pub struct Ledger {
     pub(super) last: Option<RemoteReply>,
     /// MAIL was refused: whatever is still answered to what was sent behind it means nothing.
     pub(super) is_refused: bool,
+    /// Failed here, before the next hop was asked: the words are ours.
+    pub(super) own: u128,
+    /// Whoever of these is delivered: the sender has asked to be told, and nobody else will.
+    pub success: u128,
+    /// The next hop takes no more recipients at one time: there are others, to be asked at once.
+    pub is_partial: bool,
     /// The next hop does not know us, or not any more: that is the lane's trouble, not the mail's.
     pub(super) login_trouble: Option<RemoteReply>,
 }
@@ -111,9 +117,45 @@ impl Ledger {
         }
     }
 
+    /// Recipient `number` cannot be handed to this next hop at all.
+    pub fn refused_here(&mut self, number: u8, reply: RemoteReply) {
+        let bit = 1u128.checked_shl(number.into()).unwrap_or(0);
+        self.mine |= bit;
+        self.own |= bit;
+        self.failed |= bit;
+        self.answered |= bit;
+        self.note(number, reply);
+    }
+
+    /// Nobody of the recipients can be handed to this next hop.
+    pub fn all_refused_here(&mut self, reply: RemoteReply) {
+        self.own = self.mine;
+        self.failed = self.mine;
+        self.last = Some(reply);
+    }
+
+    /// True if the words for recipient `number` are ours.
+    pub fn is_own(&self, number: u8) -> bool {
+        1u128.checked_shl(number.into()).is_some_and(|bit| self.own & bit != 0)
+    }
+
+    /// Who is delivered and of whom the sender is to be told.
+    pub fn told(&self) -> u128 {
+        self.delivered & self.success
+    }
+
+    /// Recipient `number`, the last one added, is left for another mail.
+    pub fn leave_over(&mut self, number: u8) {
+        let bit = 1u128.checked_shl(number.into()).unwrap_or(0);
+        self.mine &= !bit;
+        self.asked &= !bit;
+        self.shared = self.shared.filter(|shared| *shared != number);
+        self.is_partial = true;
+    }
+
     /// True when nothing was refused yet, so that the same may be asked again at once.
     pub fn is_blank(&self) -> bool {
-        self.answered & !self.accepted == 0 && self.last.is_none()
+        self.answered & !self.accepted & !self.own == 0 && self.last.is_none()
     }
 
     /// Everyone has it: a mailbox, or nowhere.
@@ -209,6 +251,32 @@ mod tests {
         // The answer to a lone dot is nobody's.
         ledger.verdict(reply(250));
         assert_eq!(ledger.reply(0).map(|reply| reply.code), Some(554));
+    }
+
+    #[test]
+    fn what_is_refused_here_is_not_the_next_hop_s() {
+        let mut ledger = Ledger { mine: 0b011, asked: 0b011, ..Ledger::default() };
+        ledger.refused_here(2, reply(553));
+        ledger.success = 0b101;
+        ledger.recipient_answered(reply(250));
+        ledger.recipient_answered(reply(550));
+        ledger.verdict(reply(250));
+        let outcomes: Vec<_> = (0..3).map(|number| ledger.outcome(number)).collect();
+        let (delivered, failed) = (Some(Outcome::Delivered), Some(Outcome::Failed));
+        assert_eq!(outcomes, [delivered, failed, failed]);
+        assert_eq!((ledger.is_own(1), ledger.is_own(2)), (false, true));
+        assert_eq!(ledger.reply(2).unwrap().code, 553);
+        assert_eq!(ledger.told(), 0b001);
+    }
+
+    #[test]
+    fn who_is_left_over_is_not_deferred() {
+        let mut ledger = Ledger { mine: 0b11, asked: 0b11, ..Ledger::default() };
+        ledger.leave_over(1);
+        ledger.recipient_answered(reply(250));
+        ledger.verdict(reply(250));
+        assert_eq!((ledger.deferred(), ledger.outcome(1)), (0, None));
+        assert!(ledger.is_partial);
     }
 
     #[test]

@@ -2,18 +2,21 @@
 //!
 //! - `route` which lane a recipient needs, by the present config
 //! - `lane` one destination: its waiting mail, its connections, its back-off
+//! - `additions` the fields that are put before a message
 //! - `attempt` one message × one lane: envelope and body as streams · `ledger` how it went
 //! - `sender` one sending slot: a connection, the client machine, an attempt
 //! - `settle` what an attempt means for its message: marks, next try, report, log
 //! - `report` the report itself, written into the queue
 //! - `filing` into a Maildir
 //! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
+//! - `wishes` what the sender asked for beside delivery
 //! - `words` what waiting messages were told last
 //! - `network`, `mailbox` what is needed of the world
 //!
 //! Pure. The daemon moves bytes between sockets and senders, and carries out
 //! [`forwarder::Request`]s. Meets `intake` only in the queue.
 
+mod additions;
 pub mod attempt;
 mod conclude;
 pub mod filing;
@@ -27,4 +30,5 @@ pub mod report;
 pub mod route;
 pub mod sender;
 pub mod settle;
+pub mod wishes;
 pub mod words;

@@ -69,7 +69,7 @@ impl Forwarder {
         let mut number = 0u32;
         while let Some(record) = message.record(queue, *world, &mut self.reading)? {
             let Record::Recipient(text) = record else { continue };
-            let recipient = Address::parse(text).map_err(|_| ReadError::Unreadable)?;
+            let recipient = Address::parse_utf8(text).map_err(|_| ReadError::Unreadable)?;
             let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
             number += 1;
             if queue.is_done(ticket, bit) {

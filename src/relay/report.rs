@@ -6,7 +6,7 @@
 //! address may be anybody's. The failed recipients are marked done only when the report is durable
 //! (I7); if there is no room for it they stay queued and fail again later.
 
-use super::attempt::arrival;
+use super::additions::arrival;
 use super::ledger::{Ledger, Outcome};
 use super::route::Qualified;
 use crate::base::buffer::Text;
@@ -108,7 +108,8 @@ impl<D: Disk> Desk<'_, D> {
         if sender.is_empty() {
             return Ok(Written::None);
         }
-        let address = Address::parse(sender.as_str().as_bytes()).or(Err(ReadError::Unreadable))?;
+        let address =
+            Address::parse_utf8(sender.as_str().as_bytes()).or(Err(ReadError::Unreadable))?;
         let to = Qualified::new(address, &self.config.hostname);
         let to = to.address().ok_or(ReadError::Unreadable)?;
         let mut draft = self.queue.begin(self.disk, Origin::Report, None)?;

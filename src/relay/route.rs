@@ -102,6 +102,6 @@ impl Qualified {
 
     /// The address.
     pub fn address(&self) -> Option<Address<'_>> {
-        Address::parse(self.0.as_str().as_bytes()).ok()
+        Address::parse_utf8(self.0.as_str().as_bytes()).ok()
     }
 }

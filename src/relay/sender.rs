@@ -155,6 +155,11 @@ impl Sender {
         self.mails > 0
     }
 
+    /// Nothing is under way, and leave has not been taken.
+    fn may_quit(&self) -> bool {
+        self.attempt.is_none() && !self.is_leaving
+    }
+
     /// Takes leave of the next hop.
     pub fn quit(&mut self, now: Instant) {
         if self.state == State::Talking && !self.is_leaving {
@@ -226,6 +231,10 @@ impl Sender {
             if let Err(error) = self.feed(scope) {
                 return self.unread(error);
             }
+            if let Some(attempt) = self.attempt.take_if(|attempt| attempt.is_refused()) {
+                let ticket = attempt.ticket();
+                return Progress::Over(attempt.ledger, ticket);
+            }
             let input = self.input.readable();
             let (consumed, mut event) = self.client.step(input, &mut self.output, &terms, now);
             self.input.consume(consumed);
@@ -257,6 +266,10 @@ impl Sender {
     fn take<D: Disk>(&mut self, event: ClientEvent, scope: &mut Scope<'_, D>) -> Option<Progress> {
         let now = scope.now.instant;
         match event {
+            ClientEvent::Wait if self.client.is_spent() && self.may_quit() => {
+                self.quit(now);
+                None
+            }
             ClientEvent::Wait => {
                 if !self.is_idle() {
                     return Some(Progress::Waiting);
@@ -299,19 +312,10 @@ impl Sender {
                 None
             }
             ClientEvent::Final(reply) => {
-                let attempt = self.attempt.take()?;
-                let ticket = attempt.ticket();
-                let mut ledger = attempt.ledger;
-                ledger.verdict(reply);
-                self.mails = self.mails.saturating_add(1);
-                Some(Progress::Over(ledger, ticket))
+                self.attempt.as_mut()?.ledger.verdict(reply);
+                self.over()
             }
-            ClientEvent::Ready => {
-                let attempt = self.attempt.take()?;
-                let ticket = attempt.ticket();
-                self.mails = self.mails.saturating_add(1);
-                Some(Progress::Over(attempt.ledger, ticket))
-            }
+            ClientEvent::Ready => self.over(),
             ClientEvent::Bye => Some(Progress::Closed),
             ClientEvent::Lost(loss, stage) => {
                 let attempt = self.attempt.take();
@@ -322,6 +326,14 @@ impl Sender {
                 Some(Progress::Lost(under_way, stage, words(&loss)))
             }
         }
+    }
+
+    /// The attempt has ended by replies.
+    fn over(&mut self) -> Option<Progress> {
+        let attempt = self.attempt.take()?;
+        let ticket = attempt.ticket();
+        self.mails = self.mails.saturating_add(1);
+        Some(Progress::Over(attempt.ledger, ticket))
     }
 
     fn unread(&mut self, error: ReadError) -> Progress {

@@ -4,9 +4,10 @@
 //! and gives one [`ClientEvent`]; call it until it says [`ClientEvent::Wait`]. A mail is
 //! [`Client::begin_mail`], [`Client::ask_recipient`] while [`Client::may_ask`],
 //! [`Client::end_envelope`]; after [`ClientEvent::Go`] the caller writes the message through
-//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. With
-//! PIPELINING commands go out without waiting for replies, which still come as events in the order
-//! asked.
+//! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. A binary mail
+//! goes as it is, in one chunk: [`Client::end_envelope_with_chunk`]. What is said of mail and
+//! recipients is said as far as the peer knows the words. With PIPELINING commands go out without
+//! waiting for replies, which still come as events in the order asked.
 //!
 //! Not here: which mail goes to which host, what a refusal means for a recipient, the socket. Every
 //! reply is handed up as it came; the machine only keeps in step.
@@ -22,10 +23,13 @@
 //! Failure: [`ClientEvent::Lost`], after which nothing more happens here. It tells how far the mail
 //! had come, which decides whether another host may be tried now (decisions 6).
 //!
-//! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152.
+//! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152; RFC 3030; RFC 3461 §5.2;
+//! RFC 6531 §3.6; RFC 9422.
 
+use super::client_state::{End, Envelope, State};
+use super::parameter::{ENVELOPE_ID_BYTES_MAX, InXtext, Notify, ORIGINAL_BYTES_MAX, Return};
+use super::peer_offer::PeerOffer;
 use super::reply::{Parsed, RemoteReply, ReplyParser};
-use crate::base::ascii::parse_decimal;
 use crate::base::buffer::Buffer;
 use crate::base::time::Instant;
 use crate::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX};
@@ -34,12 +38,13 @@ use core::fmt::{self, Write as _};
 use core::time::Duration;
 
 /// Room in `out` that is enough for any one command.
-pub const COMMAND_BYTES_MAX: usize = 384;
+pub const COMMAND_BYTES_MAX: usize = 1024;
 
 /// How long the answer to QUIT is waited for.
 const BYE_TIMEOUT: Duration = Duration::from_secs(5);
 
-const _: () = assert!(ADDRESS_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
+const _: () = assert!(ADDRESS_BYTES_MAX + ORIGINAL_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
+const _: () = assert!(ADDRESS_BYTES_MAX + ENVELOPE_ID_BYTES_MAX + 128 <= COMMAND_BYTES_MAX);
 const _: () = assert!(DOMAIN_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
 
 /// What a connection is held to.
@@ -50,6 +55,23 @@ pub struct ClientTerms<'a> {
     /// From a command to its reply, and between two bytes of a message that the peer takes; twice
     /// as long after the final dot (RFC 5321 §4.5.3.2: five and ten minutes).
     pub reply_timeout: Duration,
+}
+
+/// What is said of a mail behind MAIL.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Particulars<'a> {
+    /// SIZE=.
+    pub size: Option<u64>,
+    /// BODY=8BITMIME.
+    pub eight_bit: bool,
+    /// BODY=BINARYMIME: only to a peer that has it, see [`PeerOffer::binary`].
+    pub binary: bool,
+    /// SMTPUTF8.
+    pub utf8: bool,
+    /// RET=.
+    pub ret: Option<Return>,
+    /// ENVID=, decoded; empty is none.
+    pub envid: &'a str,
 }
 
 /// What one step came to.
@@ -114,76 +136,15 @@ pub enum Stage {
 pub struct Client {
     state: State,
     parser: ReplyParser,
-    offer: Offer,
+    offer: PeerOffer,
+    /// Mails that have begun.
+    mails: u32,
+    /// The chunk is announced, and the owner is to be told.
+    is_going: bool,
     /// When the last reply was taken, there was more behind it.
     is_ahead: bool,
     reply_timeout: Duration,
     deadline: Option<Instant>,
-}
-
-/// What EHLO was answered with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Offer {
-    /// The line with the peer's name has been read.
-    is_named: bool,
-    size: Option<u64>,
-    eight_bit_mime: bool,
-    pipelining: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(clippy::enum_variant_names, reason = "a state is named by what it awaits")]
-enum State {
-    AwaitConnection,
-    AwaitGreeting,
-    AwaitEhlo,
-    AwaitHelo,
-    /// The caller's next mail.
-    AwaitMail,
-    AwaitEnvelope(Envelope),
-    /// The caller's bytes.
-    AwaitData,
-    AwaitFinal,
-    /// The answer to a lone dot.
-    AwaitNothing,
-    AwaitReset,
-    AwaitBye,
-    AwaitClose,
-}
-
-/// From MAIL to the answer to DATA.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Envelope {
-    /// What MAIL was answered with.
-    sender_accepted: Option<bool>,
-    asked: u16,
-    answered: u16,
-    accepted: u16,
-    end: End,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum End {
-    /// More recipients may come.
-    Open,
-    /// DATA is to be sent as soon as it may.
-    Wanted,
-    /// DATA is sent.
-    Asked,
-    /// RSET is to be sent as soon as nothing is outstanding.
-    Reset,
-}
-
-impl Envelope {
-    /// No answer is due.
-    fn is_settled(&self) -> bool {
-        self.sender_accepted.is_some() && self.answered == self.asked && self.end != End::Asked
-    }
-
-    /// Somebody may get the message.
-    fn is_worth_data(&self) -> bool {
-        self.sender_accepted == Some(true) && self.accepted > 0
-    }
 }
 
 impl Client {
@@ -192,7 +153,9 @@ impl Client {
         Client {
             state: State::AwaitConnection,
             parser: ReplyParser::new(),
-            offer: Offer::default(),
+            offer: PeerOffer::default(),
+            mails: 0,
+            is_going: false,
             is_ahead: false,
             reply_timeout: Duration::ZERO,
             deadline: None,
@@ -216,6 +179,9 @@ impl Client {
         now: Instant,
     ) -> (usize, ClientEvent) {
         self.proceed(out, now);
+        if core::mem::take(&mut self.is_going) {
+            return (0, ClientEvent::Go);
+        }
         match self.state {
             State::AwaitConnection => return (0, ClientEvent::Wait),
             State::AwaitClose => return (0, ClientEvent::Bye),
@@ -242,28 +208,51 @@ impl Client {
     }
 
     /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. No `from`
-    /// is the null path. `size` and `eight_bit` are declared if the peer knows these words.
+    /// is the null path.
     pub fn begin_mail(
         &mut self,
         out: &mut Buffer,
         from: Option<Address<'_>>,
-        size: Option<u64>,
-        eight_bit: bool,
+        particulars: &Particulars<'_>,
         now: Instant,
     ) {
         debug_assert!(self.is_ready());
         let from = from.map_or("", |address| address.as_str());
         say(out, format_args!("MAIL FROM:<{from}>"));
+        self.say_particulars(out, particulars);
+        say(out, format_args!("\r\n"));
+        self.mails = self.mails.saturating_add(1);
+        let envelope = Envelope {
+            sender_accepted: None,
+            asked: 0,
+            answered: 0,
+            accepted: 0,
+            end: End::Open,
+            chunk: None,
+        };
+        self.enter(State::AwaitEnvelope(envelope), now);
+    }
+
+    fn say_particulars(&self, out: &mut Buffer, particulars: &Particulars<'_>) {
+        let Particulars { size, eight_bit, binary, utf8, ret, envid } = *particulars;
+        debug_assert!(!binary || self.offer.binary, "such a peer does not get this mail");
         if let (Some(size), Some(_)) = (size, self.offer.size) {
             say(out, format_args!(" SIZE={size}"));
         }
-        if eight_bit && self.offer.eight_bit_mime {
+        if binary {
+            say(out, format_args!(" BODY=BINARYMIME"));
+        } else if eight_bit && self.offer.eight_bit_mime {
             say(out, format_args!(" BODY=8BITMIME"));
         }
-        say(out, format_args!("\r\n"));
-        let envelope =
-            Envelope { sender_accepted: None, asked: 0, answered: 0, accepted: 0, end: End::Open };
-        self.enter(State::AwaitEnvelope(envelope), now);
+        if utf8 && self.offer.utf8 {
+            say(out, format_args!(" SMTPUTF8"));
+        }
+        if let Some(ret) = ret.filter(|_| self.offer.dsn) {
+            say(out, format_args!(" RET={}", ret.word()));
+        }
+        if self.offer.dsn && fits_in_xtext(envid, ENVELOPE_ID_BYTES_MAX) {
+            say(out, format_args!(" ENVID={}", InXtext(envid)));
+        }
     }
 
     /// True when [`Client::ask_recipient`] may be called: there is room, and with PIPELINING, or
@@ -273,21 +262,53 @@ impl Client {
         envelope.end == End::Open
             && envelope.sender_accepted != Some(false)
             && (self.offer.pipelining || envelope.is_settled())
+            && !self.is_full()
             && out.space() >= COMMAND_BYTES_MAX
     }
 
-    /// Names a recipient, while [`Client::may_ask`].
-    pub fn ask_recipient(&mut self, out: &mut Buffer, to: Address<'_>) {
+    /// True when the peer takes no more recipients of this mail (RFC 9422 §4.2).
+    pub fn is_full(&self) -> bool {
+        let State::AwaitEnvelope(envelope) = &self.state else { return false };
+        self.offer.recipients_max.is_some_and(|most| u32::from(envelope.asked) >= most)
+    }
+
+    /// Names a recipient, while [`Client::may_ask`]; `notify` and `original` (`type;address`, empty
+    /// for none) are RFC 3461's.
+    pub fn ask_recipient(
+        &mut self,
+        out: &mut Buffer,
+        to: Address<'_>,
+        notify: Option<Notify>,
+        original: &str,
+    ) {
         debug_assert!(self.may_ask(out));
-        if let State::AwaitEnvelope(envelope) = &mut self.state {
-            envelope.asked += 1;
-            say(out, format_args!("RCPT TO:<{}>\r\n", to.as_str()));
+        let State::AwaitEnvelope(envelope) = &mut self.state else { return };
+        envelope.asked += 1;
+        say(out, format_args!("RCPT TO:<{}>", to.as_str()));
+        if let Some(notify) = notify.filter(|_| self.offer.dsn) {
+            say(out, format_args!(" NOTIFY={notify}"));
         }
+        let address = original.split_once(';').filter(|_| self.offer.dsn);
+        if let Some((kind, address)) = address
+            && fits_in_xtext(address, ORIGINAL_BYTES_MAX - kind.len().min(ORIGINAL_BYTES_MAX))
+        {
+            say(out, format_args!(" ORCPT={kind};{}", InXtext(address)));
+        }
+        say(out, format_args!("\r\n"));
     }
 
     /// There are no more recipients. DATA follows at once, or when all is answered; if then nobody
     /// is left to get the message, RSET.
     pub fn end_envelope(&mut self, out: &mut Buffer, now: Instant) {
+        self.end(End::Wanted, out, now);
+    }
+
+    /// There are no more recipients, and the message goes as it is, in one chunk of so many bytes.
+    /// It is announced when all is answered; if then nobody is left to get it, RSET.
+    pub fn end_envelope_with_chunk(&mut self, out: &mut Buffer, bytes: u64, now: Instant) {
+        if let State::AwaitEnvelope(envelope) = &mut self.state {
+            envelope.chunk = Some(bytes);
+        }
         self.end(End::Wanted, out, now);
     }
 
@@ -347,22 +368,17 @@ impl Client {
     /// True when a mail may begin. Not when there is input already that nobody asked for: it would
     /// pass for the answer to MAIL.
     pub fn is_ready(&self) -> bool {
-        self.state == State::AwaitMail && !self.is_ahead
+        self.state == State::AwaitMail && !self.is_ahead && !self.is_spent()
     }
 
-    /// SIZE: the largest message the peer takes, 0 when it does not say; none: not offered.
-    pub const fn size(&self) -> Option<u64> {
-        self.offer.size
+    /// What the peer offers.
+    pub const fn offer(&self) -> &PeerOffer {
+        &self.offer
     }
 
-    /// 8BITMIME.
-    pub const fn eight_bit_mime(&self) -> bool {
-        self.offer.eight_bit_mime
-    }
-
-    /// PIPELINING.
-    pub const fn pipelining(&self) -> bool {
-        self.offer.pipelining
+    /// True when the peer takes no more mails on this connection (RFC 9422 §4.1).
+    pub fn is_spent(&self) -> bool {
+        self.offer.mails_max.is_some_and(|most| self.mails >= most)
     }
 
     /// How far the mail has come.
@@ -398,15 +414,21 @@ impl Client {
         let is_hopeful = envelope.sender_accepted != Some(false) && envelope.asked > 0;
         let may_data = match is_settled {
             true => envelope.is_worth_data(),
-            false => self.offer.pipelining && is_hopeful,
+            // Who announces a chunk must send it.
+            false => self.offer.pipelining && is_hopeful && envelope.chunk.is_none(),
         };
-        match envelope.end {
-            End::Wanted if may_data => {
+        match (envelope.end, envelope.chunk) {
+            (End::Wanted, Some(bytes)) if may_data => {
+                say(out, format_args!("BDAT {bytes} LAST\r\n"));
+                self.is_going = true;
+                self.enter(State::AwaitData, now);
+            }
+            (End::Wanted, None) if may_data => {
                 say(out, format_args!("DATA\r\n"));
                 envelope.end = End::Asked;
                 self.enter(State::AwaitEnvelope(envelope), now);
             }
-            End::Wanted | End::Reset if is_settled => {
+            (End::Wanted | End::Reset, _) if is_settled => {
                 say(out, format_args!("RSET\r\n"));
                 self.enter(State::AwaitReset, now);
             }
@@ -440,7 +462,7 @@ impl Client {
             }
             // RFC 5321 §3.2: a server without extensions refuses EHLO, and gets HELO.
             (State::AwaitEhlo, 5) => {
-                self.offer = Offer::default();
+                self.offer = PeerOffer::default();
                 say(out, format_args!("HELO {}\r\n", terms.hostname));
                 self.enter_with(State::AwaitHelo, ClientEvent::Again, now)
             }
@@ -551,41 +573,11 @@ impl Default for Client {
     }
 }
 
-impl Offer {
-    /// RFC 5321 §4.1.1.1: the first line names the peer, each other one an extension.
-    fn read(&mut self, line: &[u8]) {
-        if !core::mem::replace(&mut self.is_named, true) {
-            return;
-        }
-        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        let keyword = words.next().unwrap_or_default();
-        if keyword.eq_ignore_ascii_case(b"SIZE") {
-            self.size = Some(words.next().and_then(parse_decimal).unwrap_or(0));
-        } else if keyword.eq_ignore_ascii_case(b"8BITMIME") {
-            self.eight_bit_mime = true;
-        } else if keyword.eq_ignore_ascii_case(b"PIPELINING") {
-            self.pipelining = true;
-        }
-    }
-}
-
-impl State {
-    const fn name(&self) -> &'static str {
-        match self {
-            State::AwaitConnection => "AwaitConnection",
-            State::AwaitGreeting => "AwaitGreeting",
-            State::AwaitEhlo => "AwaitEhlo",
-            State::AwaitHelo => "AwaitHelo",
-            State::AwaitMail => "AwaitMail",
-            State::AwaitEnvelope(_) => "AwaitEnvelope",
-            State::AwaitData => "AwaitData",
-            State::AwaitFinal => "AwaitFinal",
-            State::AwaitNothing => "AwaitNothing",
-            State::AwaitReset => "AwaitReset",
-            State::AwaitBye => "AwaitBye",
-            State::AwaitClose => "AwaitClose",
-        }
-    }
+/// True if `text` is not empty and within so many bytes when it is coded.
+fn fits_in_xtext(text: &str, most: usize) -> bool {
+    let coded =
+        |byte: u8| if matches!(byte, b'!'..=b'~') && !matches!(byte, b'+' | b'=') { 1 } else { 3 };
+    !text.is_empty() && text.bytes().map(coded).sum::<usize>() <= most
 }
 
 fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
@@ -659,15 +651,61 @@ mod tests {
         let mut out = Buffer::new(4096);
         let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
         run(&mut client, b"250-mx SIZE 5\r\n250-size\r\n250 XPIPELINING\r\n", &mut out);
-        assert_eq!(client.size(), Some(0));
-        assert!(!client.pipelining() && !client.eight_bit_mime() && client.is_ready());
+        assert_eq!(client.offer().size, Some(0));
+        assert!(!client.offer().pipelining && client.is_ready());
         out.clear();
         let from = Address::parse(b"a@b.example").unwrap();
-        client.begin_mail(&mut out, Some(from), Some(7), true, NOW);
+        let particulars = Particulars {
+            size: Some(7),
+            eight_bit: true,
+            utf8: true,
+            ret: Some(Return::Full),
+            envid: "QQ",
+            ..Particulars::default()
+        };
+        client.begin_mail(&mut out, Some(from), &particulars, NOW);
         assert_eq!(out.readable(), b"MAIL FROM:<a@b.example> SIZE=7\r\n");
         assert!(!client.may_ask(&out));
         run(&mut client, b"250 Ok\r\n", &mut out);
         assert!(client.may_ask(&out));
+        out.clear();
+        client.ask_recipient(&mut out, from, Some(Notify::NEVER), "rfc822;a@b");
+        assert_eq!(out.readable(), b"RCPT TO:<a@b.example>\r\n");
+    }
+
+    /// A command of the greatest length fits where one was promised room.
+    #[test]
+    fn the_longest_commands() {
+        let mut out = Buffer::new(COMMAND_BYTES_MAX);
+        let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
+        let hello = b"250-mx\r\n250-SIZE 1\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n\
+            250-BINARYMIME\r\n250 DSN\r\n";
+        out.clear();
+        run(&mut client, hello, &mut out);
+        let address = format!("{}@{}", "l".repeat(192), "d".repeat(61));
+        let address = Address::parse(address.as_bytes()).unwrap();
+        let envid = "+".repeat(ENVELOPE_ID_BYTES_MAX / 3);
+        let particulars = Particulars {
+            size: Some(u64::MAX),
+            binary: true,
+            utf8: true,
+            ret: Some(Return::Headers),
+            envid: &envid,
+            ..Particulars::default()
+        };
+        client.begin_mail(&mut out, Some(address), &particulars, NOW);
+        let said = String::from_utf8(out.readable().to_vec()).unwrap();
+        assert!(said.ends_with(&format!("RET=HDRS ENVID={}\r\n", "+2B".repeat(33))), "{said}");
+        out.clear();
+        run(&mut client, b"250 Ok\r\n", &mut out);
+        let all = Notify::from_bits(7);
+        let original = format!("rfc822;{}", "=".repeat((ORIGINAL_BYTES_MAX - 6) / 3));
+        client.ask_recipient(&mut out, address, Some(all), &original);
+        assert!(out.readable().ends_with(b"+3D+3D\r\n"));
+        out.clear();
+        run(&mut client, b"250 Ok\r\n", &mut out);
+        client.ask_recipient(&mut out, address, Some(all), &format!("{original}=="));
+        assert!(out.readable().ends_with(b" NOTIFY=SUCCESS,FAILURE,DELAY\r\n"));
     }
 
     #[test]
@@ -675,7 +713,7 @@ mod tests {
         let mut out = Buffer::new(4096);
         let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
         run(&mut client, b"250-mx\r\n250 PIPELINING\r\n", &mut out);
-        client.begin_mail(&mut out, None, None, false, NOW);
+        client.begin_mail(&mut out, None, &Particulars::default(), NOW);
         client.end_envelope(&mut out, NOW);
         out.clear();
         assert_eq!(run(&mut client, b"250 Ok\r\n", &mut out), ["Sender(250 Ok)"]);
@@ -689,8 +727,8 @@ mod tests {
         let mut out = Buffer::new(4096);
         let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
         run(&mut client, b"250-mx\r\n250 PIPELINING\r\n", &mut out);
-        client.begin_mail(&mut out, None, None, false, NOW);
-        client.ask_recipient(&mut out, Address::parse(b"c@d.example").unwrap());
+        client.begin_mail(&mut out, None, &Particulars::default(), NOW);
+        client.ask_recipient(&mut out, Address::parse(b"c@d.example").unwrap(), None, "");
         client.end_envelope(&mut out, NOW);
         run(&mut client, b"250 Ok\r\n250 Ok\r\n354 Go\r\n", &mut out);
         assert_eq!(client.stage(), Stage::Data);
@@ -720,7 +758,7 @@ mod tests {
             let mut out = Buffer::new(4096);
             let (mut client, _) = client_after(&input, &mut out);
             if client.is_ready() {
-                client.begin_mail(&mut out, None, None, false, NOW);
+                client.begin_mail(&mut out, None, &Particulars::default(), NOW);
                 run(&mut client, &input, &mut out);
             }
         }

@@ -6,6 +6,7 @@
 
 pub mod chunk;
 pub mod client;
+mod client_state;
 pub mod command;
 pub mod data;
 mod deadline;
@@ -15,6 +16,7 @@ pub mod login;
 pub mod offer;
 mod pace;
 pub mod parameter;
+pub mod peer_offer;
 pub mod reply;
 pub mod sasl;
 pub mod server;

@@ -2,6 +2,8 @@
 //!
 //!     mail FROM TO,TO… TEXT               FROM may be <>
 //!     mail FROM SIZE 8bit TO,TO… TEXT     with that size declared, and 8-bit content
+//!     say WORD=VALUE …                    about the mail named last: binary utf8 ret envid, and
+//!                                         notify and original of all its recipients
 //!     abandon FROM TO                     given up once it has been named
 //!     wait N                              N seconds pass
 //!     close                               the peer closes
@@ -13,8 +15,9 @@ use crate::{Mode, Player};
 use mote::base::buffer::Buffer;
 use mote::base::time::Instant;
 use mote::mail::address::Address;
-use mote::smtp::client::{COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms};
+use mote::smtp::client::{COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, Particulars};
 use mote::smtp::data::DotWriter;
+use mote::smtp::parameter::{Notify, Return};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -34,6 +37,7 @@ pub(crate) struct Sender {
     told: Vec<String>,
 }
 
+#[derive(Default)]
 struct Mail {
     from: String,
     size: Option<u64>,
@@ -41,20 +45,40 @@ struct Mail {
     to: Vec<String>,
     text: Vec<u8>,
     is_abandoned: bool,
+    is_binary: bool,
+    is_utf8: bool,
+    ret: Option<Return>,
+    envid: String,
+    notify: Option<Notify>,
+    original: String,
 }
 
 impl Mail {
+    /// Takes the words behind `say`.
+    fn say(&mut self, words: &str) {
+        for word in words.split(' ') {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("binary", _) => self.is_binary = true,
+                ("utf8", _) => self.is_utf8 = true,
+                ("ret", "full") => self.ret = Some(Return::Full),
+                ("ret", "hdrs") => self.ret = Some(Return::Headers),
+                ("envid", id) => self.envid = id.to_string(),
+                ("notify", bits) => self.notify = Some(Notify::from_bits(bits.parse().unwrap())),
+                ("original", text) => self.original = text.to_string(),
+                _ => panic!("what is {word}?"),
+            }
+        }
+    }
+
     fn read(words: &str) -> Option<Mail> {
         let (verb, rest) = words.split_once(' ')?;
         let words: Vec<&str> = rest.splitn(5, ' ').collect();
         let list = |to: &str| to.split(',').map(str::to_string).collect();
         let mail = |from: &str, to: &str, text: &str| Mail {
             from: from.to_string(),
-            size: None,
-            eight_bit: false,
             to: list(to),
             text: unescape(text),
-            is_abandoned: false,
+            ..Mail::default()
         };
         Some(match (verb, &words[..]) {
             ("mail", [from, size, "8bit", to, text]) => {
@@ -72,10 +96,14 @@ impl Mail {
 
 impl Sender {
     pub(crate) fn new(script: &[Line], mode: Mode) -> Sender {
-        let mails = script.iter().filter_map(|line| match line {
-            Line::Owner(words) => Mail::read(words),
-            _ => None,
-        });
+        let mut mails: VecDeque<Mail> = VecDeque::new();
+        for line in script {
+            let Line::Owner(words) = line else { continue };
+            match words.strip_prefix("say ") {
+                Some(words) => mails.back_mut().unwrap().say(words),
+                None => mails.extend(Mail::read(words)),
+            }
+        }
         let room = if mode == Mode::Cramped { COMMAND_BYTES_MAX } else { 4096 };
         let mut sender = Sender {
             client: Client::new(),
@@ -83,7 +111,7 @@ impl Sender {
                 hostname: "relay.example",
                 reply_timeout: Duration::from_secs(300),
             },
-            mails: mails.collect(),
+            mails,
             mail: None,
             asked: 0,
             input: Vec::new(),
@@ -128,15 +156,19 @@ impl Sender {
         }
         match event {
             ClientEvent::Greeted => {
-                let size = self.client.size().map(|size| format!(" size={size}"));
-                let eight_bit = self.client.eight_bit_mime().then_some(" 8bitmime");
-                let pipelining = self.client.pipelining().then_some(" pipelining");
-                self.told.push(format!(
-                    "Greeted{}{}{}",
-                    size.unwrap_or_default(),
-                    eight_bit.unwrap_or_default(),
-                    pipelining.unwrap_or_default()
-                ));
+                let offer = self.client.offer();
+                let words = [
+                    offer.size.map(|size| format!(" size={size}")),
+                    offer.eight_bit_mime.then(|| " 8bitmime".to_string()),
+                    offer.pipelining.then(|| " pipelining".to_string()),
+                    offer.binary.then(|| " binary".to_string()),
+                    offer.utf8.then(|| " utf8".to_string()),
+                    offer.dsn.then(|| " dsn".to_string()),
+                    offer.recipients_max.map(|most| format!(" rcptmax={most}")),
+                    offer.mails_max.map(|most| format!(" mailmax={most}")),
+                ];
+                let words: String = words.into_iter().flatten().collect();
+                self.told.push(format!("Greeted{words}"));
                 self.next();
             }
             ClientEvent::Ready => {
@@ -159,11 +191,19 @@ impl Sender {
         self.mail = self.mails.pop_front();
         self.asked = 0;
         match &self.mail {
+            _ if self.client.is_spent() => self.client.quit(&mut self.out, self.now),
             _ if !self.client.is_ready() => (),
             Some(mail) => {
-                let from = Address::parse(mail.from.as_bytes()).ok();
-                let (size, eight_bit) = (mail.size, mail.eight_bit);
-                self.client.begin_mail(&mut self.out, from, size, eight_bit, self.now);
+                let from = Address::parse_utf8(mail.from.as_bytes()).ok();
+                let particulars = Particulars {
+                    size: mail.size,
+                    eight_bit: mail.eight_bit,
+                    binary: mail.is_binary,
+                    utf8: mail.is_utf8,
+                    ret: mail.ret,
+                    envid: &mail.envid,
+                };
+                self.client.begin_mail(&mut self.out, from, &particulars, self.now);
             }
             None => self.client.quit(&mut self.out, self.now),
         }
@@ -171,12 +211,20 @@ impl Sender {
 
     fn ask(&mut self) {
         let Some(mail) = &self.mail else { return };
+        if self.client.is_full() {
+            self.client.end_envelope(&mut self.out, self.now);
+        }
         while self.client.may_ask(&self.out) {
             match mail.to.get(self.asked) {
                 Some(to) => {
-                    let to = Address::parse(to.as_bytes()).unwrap();
-                    self.client.ask_recipient(&mut self.out, to);
+                    let to = Address::parse_utf8(to.as_bytes()).unwrap();
+                    let (notify, original) = (mail.notify, &mail.original);
+                    self.client.ask_recipient(&mut self.out, to, notify, original);
                     self.asked += 1;
+                }
+                None if mail.is_binary => {
+                    let bytes = mail.text.len() as u64;
+                    self.client.end_envelope_with_chunk(&mut self.out, bytes, self.now);
                 }
                 None if mail.is_abandoned => self.client.reset(&mut self.out, self.now),
                 None => self.client.end_envelope(&mut self.out, self.now),
@@ -187,6 +235,11 @@ impl Sender {
     fn send_text(&mut self) {
         let mut writer = DotWriter::new();
         let text = self.mail.as_ref().map(|mail| mail.text.clone()).unwrap_or_default();
+        if self.mail.as_ref().is_some_and(|mail| mail.is_binary) {
+            self.write();
+            self.said.extend(text);
+            return self.client.end_data(self.now);
+        }
         let mut rest = &text[..];
         while !rest.is_empty() {
             let (consumed, produced) = writer.push(rest, self.out.writable());

@@ -5,8 +5,9 @@ use mote::base::buffer::Buffer;
 use mote::base::time::Instant;
 use mote::limits::{REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use mote::mail::address::Address;
-use mote::smtp::client::{Client, ClientEvent, ClientTerms, Loss};
+use mote::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Particulars};
 use mote::smtp::data::DotWriter;
+use mote::smtp::parameter::{Notify, Return};
 use mote::smtp::reply::{Parsed, RemoteReply, ReplyParser};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Owner {
     out: Buffer,
     mails: u32,
     asked: u32,
+    /// The mail goes in a chunk.
+    is_binary: bool,
     /// A mail is under way, which will have one end.
     is_under_way: bool,
     is_over: bool,
@@ -99,6 +102,7 @@ impl Owner {
             out: Buffer::new(4096),
             mails: 0,
             asked: 0,
+            is_binary: false,
             is_under_way: false,
             is_over: false,
             said: Vec::new(),
@@ -163,23 +167,38 @@ impl Owner {
     fn next(&mut self) {
         self.write();
         (self.mails, self.asked) = (self.mails + 1, 0);
-        if !self.client.is_ready() {
+        if !self.client.is_ready() && !self.client.is_spent() {
             return;
         }
-        if self.mails > 3 {
+        if self.mails > 3 || self.client.is_spent() {
             return self.client.quit(&mut self.out, NOW);
         }
         let from = Address::parse(b"sender@client.example").ok();
-        self.client.begin_mail(&mut self.out, from, Some(17), true, NOW);
+        let particulars = Particulars {
+            size: Some(17),
+            eight_bit: true,
+            binary: self.mails == 3 && self.client.offer().binary,
+            utf8: true,
+            ret: Some(Return::Headers),
+            envid: "a+b c",
+        };
+        self.is_binary = particulars.binary;
+        self.client.begin_mail(&mut self.out, from, &particulars, NOW);
         self.is_under_way = true;
     }
 
     fn ask(&mut self) {
+        if self.client.is_full() {
+            self.client.end_envelope(&mut self.out, NOW);
+        }
         while self.client.may_ask(&self.out) {
             if self.asked < 3 {
                 let to = Address::parse(b"\"a b\"@next.example").unwrap();
-                self.client.ask_recipient(&mut self.out, to);
+                let notify = Some(Notify::from_bits(self.asked as u8));
+                self.client.ask_recipient(&mut self.out, to, notify, "rfc822;a=b");
                 self.asked += 1;
+            } else if self.is_binary {
+                self.client.end_envelope_with_chunk(&mut self.out, 5, NOW);
             } else if self.mails == 2 {
                 self.client.reset(&mut self.out, NOW);
             } else {
@@ -190,6 +209,10 @@ impl Owner {
 
     fn send_text(&mut self) {
         self.write();
+        if self.is_binary {
+            self.out.push(b"two\r\n").unwrap();
+            return self.client.end_data(NOW);
+        }
         let mut writer = DotWriter::new();
         let (_, produced) = writer.push(b".one\r\ntwo\r\n", self.out.writable());
         self.out.produced(produced);
@@ -204,7 +227,8 @@ impl Owner {
         self.write();
         let text = String::from_utf8(std::mem::take(&mut self.said)).unwrap();
         assert!(text.is_empty() || text.ends_with("\r\n"));
-        let words = ["EHLO ", "HELO ", "MAIL FROM:<", "RCPT TO:<", "DATA", "RSET", "QUIT"];
+        let words =
+            ["EHLO ", "HELO ", "MAIL FROM:<", "RCPT TO:<", "DATA", "BDAT 5 LAST", "RSET", "QUIT"];
         let message = ["..one", "two", "."];
         for line in text.split_terminator("\r\n") {
             assert_printable(line.as_bytes());

@@ -1,0 +1,87 @@
+//! The fields that are put before a message at an attempt, and what they are made of.
+
+use super::route::Qualified;
+use crate::base::buffer::Text;
+use crate::base::time::{Now, UnixTime};
+use crate::config::Config;
+use crate::mail::address::Address;
+use crate::mail::header::Traits;
+use crate::mail::stamp;
+use crate::queue::Queue;
+use crate::queue::block::Header;
+use crate::queue::reader::ReadError;
+use core::fmt::Write as _;
+use core::time::Duration;
+
+/// Bytes of the fields that are put before a message: Received with a long HELO, Date, Message-ID,
+/// From.
+pub(super) const ADDITIONS_BYTES_MAX: usize = 1536;
+
+/// The scan's traits, as the header keeps them.
+pub(super) fn traits(header: &Header) -> Traits {
+    Traits { bits: header.flags as u16, received: 0 }
+}
+
+/// The envelope sender towards the next hop: the key `from`, but never in place of `<>`.
+pub(super) fn outgoing_sender(
+    sender: &[u8],
+    config: &Config,
+) -> Result<Option<Qualified>, ReadError> {
+    if sender.is_empty() {
+        return Ok(None);
+    }
+    let sender = Address::parse_utf8(sender).map_err(|_| ReadError::Unreadable)?;
+    let from = config.from.as_ref().and_then(|from| Address::parse(from.as_bytes()).ok());
+    Ok(Some(Qualified::new(from.unwrap_or(sender), &config.hostname)))
+}
+
+/// When the message came, by a clock that may have been set right since: now less its age.
+pub(super) fn arrival(header: &Header, queue: &Queue, now: Now) -> UnixTime {
+    if !now.unix.trusted {
+        return UnixTime { seconds: header.arrival, trusted: false };
+    }
+    let age = queue.run(now.instant).saturating_sub(header.run);
+    let age = i64::try_from(age).unwrap_or(i64::MAX);
+    let by_age = now.unix.seconds.saturating_sub(age);
+    // The clock of that time is better than the age, which stands still while mote does not run,
+    // unless it was plainly wrong.
+    let plausible = header.arrival <= now.unix.seconds
+        && now.unix.seconds - header.arrival < age.saturating_add(PLAUSIBLE.as_secs() as i64);
+    UnixTime { seconds: if plausible { header.arrival } else { by_age }, trusted: true }
+}
+
+/// A message is not taken for older than its age by more than this.
+const PLAUSIBLE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Writes Date, Message-ID and From where the sender left them out.
+pub(super) fn write_additions(
+    out: &mut Text<ADDITIONS_BYTES_MAX>,
+    header: &Header,
+    traits: Traits,
+    sender: Option<Address<'_>>,
+    when: UnixTime,
+    config: &Config,
+    queue: &Queue,
+) {
+    out.clear();
+    if header.flags & Header::STRANGER != 0 {
+        return;
+    }
+    // None of this can fail: a Text cuts, and all together is shorter than it.
+    if traits.has(Traits::NO_DATE) {
+        let _ = out.write_str("Date: ");
+        let _ = stamp::write_date(out, when, 0);
+        let _ = out.write_str("\r\n");
+    }
+    if traits.has(Traits::NO_MESSAGE_ID) {
+        let _ = out.write_str("Message-ID: ");
+        let _ = stamp::write_message_id(out, header.seq, queue.image(), &config.hostname);
+        let _ = out.write_str("\r\n");
+    }
+    if traits.has(Traits::NO_FROM) {
+        let _ = match sender {
+            Some(sender) => write!(out, "From: {}\r\n", sender.as_str()),
+            None => write!(out, "From: MAILER-DAEMON@{}\r\n", config.hostname),
+        };
+    }
+}
