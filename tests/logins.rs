@@ -226,6 +226,19 @@ impl House {
     }
 }
 
+/// Asking for a name costs nothing, so it keeps nobody waiting.
+#[test]
+fn only_passwords_are_counted() {
+    let mut house = House::new(CLEAR);
+    let mut session = house.enter("203.0.113.7:1");
+    for line in ["AUTH LOGIN", "dXNlcg==", "*", "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj", "eA=="] {
+        house.ask_in_turn(&mut session, line);
+        assert!(!house.visitors.throttle.is_spent(), "{line}");
+    }
+    house.ask_in_turn(&mut session, &plain("user", "pencil"));
+    assert!(house.visitors.throttle.is_spent());
+}
+
 /// A pipeline of guesses is no way around it.
 #[test]
 fn one_password_a_turn_of_one_peer() {

@@ -20,7 +20,8 @@ use crate::smtp::reply::Reply;
 
 impl Daemon {
     pub(super) fn serve_sessions<W: World>(&mut self, world: &mut W, now: Now) {
-        for index in 0..self.sessions.capacity() {
+        let capacity = self.sessions.capacity();
+        for index in (self.first_served..capacity).chain(0..self.first_served) {
             let Some((_, session)) = self.sessions.at(index) else { continue };
             if self.drain_until.is_some() && session.is_between_mails() {
                 session.dismiss(Reply::SHUTTING_DOWN, &mut self.queue);
@@ -35,8 +36,10 @@ impl Daemon {
             }
             self.serve_session(index, world, now);
         }
-        // A password that waits to be checked.
-        self.is_busy |= self.visitors.throttle.end_turn();
+        // A password waits to be checked, and shall not wait for ever behind those of others.
+        let is_awaited = self.visitors.throttle.end_turn();
+        self.is_busy |= is_awaited;
+        self.first_served = if is_awaited { (self.first_served + 1) % capacity.max(1) } else { 0 };
     }
 
     /// Moves bytes both ways until one side has no more to give.

@@ -81,6 +81,8 @@ pub struct Daemon {
     pub(super) is_volatile: bool,
     /// Somebody could go on at once.
     pub(super) is_busy: bool,
+    /// The session that is served first: another one each turn while they wait for each other.
+    pub(super) first_served: u16,
 }
 
 /// How many tokens a daemon with this config uses.
@@ -113,6 +115,7 @@ impl Daemon {
             accept_again: None,
             is_volatile: false,
             is_busy: true,
+            first_served: 0,
             queue,
             config,
         };

@@ -137,7 +137,8 @@ impl Login {
             }
             Auth::Response(_) => return Answer::Reply(Reply::NOT_BASE64),
         };
-        if self.mechanism != Mechanism::ScramSha256 {
+        // SCRAM costs nothing worth counting, nor does a question.
+        if self.mechanism != Mechanism::ScramSha256 && progress != Progress::Challenge {
             scope.throttle.spend();
         }
         match progress {
