@@ -19,6 +19,7 @@ pub mod flush;
 pub mod gencert;
 pub mod help;
 pub mod json;
+pub mod listeners;
 pub mod mailq;
 pub mod memory;
 pub mod offline;

@@ -8,8 +8,9 @@
 use super::Context;
 use super::configuration::{self, Broken, Loaded};
 use super::exit::{Exit, Failure, finish};
+use super::listeners;
 use crate::base::time::Instant;
-use crate::config::{Config, Listen, Listener, ListenerTls, Log, Via};
+use crate::config::{Config, ListenerTls, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
 use crate::os::disk::{is_space_guaranteed, is_volatile};
@@ -48,8 +49,9 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     let Loaded { config, file, .. } = loaded;
     output::start(level(&config, context), has_priorities());
     process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
-    let (mut world, mut daemon) = open(&config)?;
-    announce(&config, file.as_deref(), &world);
+    let places = listeners::places(&config)?;
+    let (mut world, mut daemon) = open(&config, &places)?;
+    announce(&config, file.as_deref(), &places, &world);
     let mut events = Vec::with_capacity(World::EVENTS_MAX);
     let mut timeout = Some(Duration::ZERO);
     loop {
@@ -92,9 +94,9 @@ fn take(
     Ok(())
 }
 
-fn open(config: &Config) -> Result<(World, Daemon), Failure> {
+fn open(config: &Config, places: &[(u8, world::Listen)]) -> Result<(World, Daemon), Failure> {
     let settings = Settings {
-        listen: places(config).map(|(_, place)| listen(place)).collect(),
+        listen: places.iter().map(|(_, place)| place.clone()).collect(),
         certificates: configuration::certificates(config),
         run_directory: PathBuf::from(&config.run),
         spool_directory: PathBuf::from(&config.spool),
@@ -127,7 +129,7 @@ fn open(config: &Config) -> Result<(World, Daemon), Failure> {
     let (queue, found) = recovered.map_err(|error| unopened(&image, error))?;
     log_found(&found);
     // The sockets submit and control come behind those of the config.
-    let numbers = places(config).map(|(number, _)| number).chain(core::iter::repeat(0));
+    let numbers = places.iter().map(|(number, _)| *number).chain(core::iter::repeat(0));
     let door = |(kind, number): (&ListenerKind, u8)| match kind {
         ListenerKind::Smtp(_) => Door::Smtp(number),
         ListenerKind::Submit => Door::Submit,
@@ -205,23 +207,6 @@ pub(super) fn unopened(image: &Path, error: RecoverError) -> Failure {
     }
 }
 
-/// Every place to listen, with the number of its listener.
-fn places(config: &Config) -> impl Iterator<Item = (u8, &Listen)> {
-    (0..).zip(&config.listen).flat_map(|(number, listener): (u8, &Listener)| {
-        listener.places.iter().map(move |place| (number, place))
-    })
-}
-
-fn listen(listen: &Listen) -> world::Listen {
-    match listen {
-        Listen::Address(address) => world::Listen::Address(*address),
-        Listen::Interface { name, port } => {
-            world::Listen::Interface { name: name.clone(), port: *port }
-        }
-        Listen::Unix(path) => world::Listen::Unix(path.clone()),
-    }
-}
-
 fn level(config: &Config, context: &Context) -> log::LevelFilter {
     match config.log {
         _ if context.verbose => log::LevelFilter::Debug,
@@ -238,15 +223,15 @@ fn has_priorities() -> bool {
 }
 
 /// What runs where, so that a person can send it a mail at once.
-fn announce(config: &Config, file: Option<&Path>, world: &World) {
+fn announce(config: &Config, file: Option<&Path>, places: &[(u8, world::Listen)], world: &World) {
     match file {
         Some(file) => log::info!("mote {} by {}", env!("CARGO_PKG_VERSION"), file.display()),
         None => log::info!("mote {} by its defaults", env!("CARGO_PKG_VERSION")),
     }
     let mut first = None;
-    for (kind, (number, _)) in world.listeners().iter().zip(places(config)) {
+    for (kind, (number, _)) in world.listeners().iter().zip(places) {
         if let ListenerKind::Smtp(address) = kind {
-            let words = match config.listener(number).tls {
+            let words = match config.listener(*number).tls {
                 ListenerTls::Off => "",
                 ListenerTls::Starttls(_) => ", STARTTLS",
                 ListenerTls::Implicit(_) => ", TLS",

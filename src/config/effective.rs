@@ -177,7 +177,7 @@ mod tests {
         auth = required
         users = /etc/mote.other
         [listen plain]
-        address = eth1
+        address = eth1 inherited
         auth = off
         [relay office]
         url = smtp://office.example.net

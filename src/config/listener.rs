@@ -146,7 +146,9 @@ impl ListenerDraft {
         });
         for place in &places {
             let written = value::write_listen(place);
-            if before.iter().any(|other| other.places.contains(place)) {
+            let is_taken = before.iter().any(|other| other.places.contains(place));
+            // Inherited ones are told apart by their names.
+            if is_taken && *place != Listen::Inherited {
                 complain(format!("address: {written} is listened on already"));
             }
             if mode != Mode::Off && matches!(place, Listen::Unix(_)) {

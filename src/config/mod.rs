@@ -146,6 +146,8 @@ pub enum Listen {
     },
     /// A Unix socket.
     Unix(String),
+    /// Sockets that whoever starts the daemon has opened.
+    Inherited,
 }
 
 /// A next hop, spoken to by plain SMTP.

@@ -154,10 +154,11 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Global,
         name: "listen",
-        kind: Kind::Other("addresses, interfaces, Unix socket paths; or off"),
+        kind: Kind::Other("addresses, interfaces, Unix socket paths, inherited; or off"),
         default: "(127.0.0.1; without a file 127.0.0.1:2525; nothing beside a [listen NAME])",
         help: "Where mail comes in by SMTP: a list such as 192.168.1.1, br-lan:2525. The port is \
-               25 if none is named. Programs on this machine that call sendmail need no listener.",
+               25 if none is named. inherited: the sockets that systemd or another starter has \
+               opened. Programs on this machine that call sendmail need no listener.",
         set: Draft::set_listen,
     },
     Key {
@@ -336,10 +337,10 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Listen,
         name: "address",
-        kind: Kind::Other("addresses, interfaces, Unix socket paths"),
+        kind: Kind::Other("addresses, interfaces, Unix socket paths, inherited"),
         default: "",
-        help: "Where: a list as for listen. The port is 465 with tls = implicit, else 25, if none \
-               is named. Must be there.",
+        help: "Where: a list as for listen; inherited: the socket that its starter calls NAME. The \
+               port is 465 with tls = implicit, else 25, if none is named. Must be there.",
         set: Draft::set_listen_address,
     },
     Key {

@@ -136,6 +136,9 @@ pub(super) fn listen(text: &str, usual: u16) -> Result<Listen, String> {
     if text.starts_with('/') {
         return path(text, SOCKET_PATH_BYTES_MAX).map(Listen::Unix);
     }
+    if text == "inherited" {
+        return Ok(Listen::Inherited);
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(Listen::Address(SocketAddr::new(address, usual)));
     }
@@ -149,6 +152,9 @@ pub(super) fn listen(text: &str, usual: u16) -> Result<Listen, String> {
     if name.is_empty() || name == "*" || number(text).is_ok() {
         let port = number(text).unwrap_or(u64::from(port));
         return Err(format!("'{text}' has no address; write 0.0.0.0:{port} to listen everywhere"));
+    }
+    if name == "inherited" {
+        return Err(format!("'{text}': the socket has its port already; write inherited"));
     }
     if name == "localhost" {
         return Err(format!("'{text}' is a name; write 127.0.0.1:{port}"));
@@ -181,6 +187,7 @@ pub(super) fn write_listen(listen: &Listen) -> String {
         Listen::Address(address) => address.to_string(),
         Listen::Interface { name, port } => format!("{name}:{port}"),
         Listen::Unix(path) => path.clone(),
+        Listen::Inherited => "inherited".into(),
     }
 }
 
@@ -400,6 +407,7 @@ mod tests {
             ("br-lan", "br-lan:25"),
             ("eth0.7:2525", "eth0.7:2525"),
             ("/run/smtp", "/run/smtp"),
+            ("inherited", "inherited"),
         ] {
             let found = listen(text, 25).unwrap();
             assert_eq!(write_listen(&found), written);

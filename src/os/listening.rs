@@ -1,12 +1,19 @@
 //! The listeners: from the places that the config names to bound sockets, in the order in which
 //! they are numbered.
+//!
+//! A listener on an interface is bound to its number, which changes when the interface is made
+//! anew: [`Interfaces`] binds it again.
 
 use crate::limits::LISTENERS_MAX;
+use crate::os::inherited::Inherited;
+use crate::os::links;
 use crate::os::reactor::Reactor;
 use crate::os::socket;
 use crate::os::world::{OpenError, Settings, control_path, submit_path};
+use std::ffi::CString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 /// Where mail comes in, as configured.
@@ -23,6 +30,8 @@ pub enum Listen {
     },
     /// A Unix socket.
     Unix(String),
+    /// One that was open when this process began.
+    Inherited(Inherited),
 }
 
 /// What speaks to a listener's connections.
@@ -36,23 +45,28 @@ pub enum ListenerKind {
     Control,
 }
 
-/// Makes all of them; what each is.
+/// Makes all of them; what each is, and which have to follow an interface.
 pub(super) fn listen(
     reactor: &mut Reactor,
     settings: &Settings,
-) -> Result<Vec<ListenerKind>, OpenError> {
+) -> Result<(Vec<ListenerKind>, Interfaces), OpenError> {
     let mut kinds = Vec::with_capacity(LISTENERS_MAX);
+    let mut interfaces = Interfaces::default();
     for listen in &settings.listen {
         let made = match listen {
             Listen::Address(address) => {
                 let only_v6 = has_v4_wildcard(settings, *address);
                 listen_tcp(reactor, *address, None, only_v6)
             }
-            Listen::Interface { name, port } => listen_interface(reactor, name, *port),
+            Listen::Interface { name, port } => {
+                interfaces.add(kinds.len(), name);
+                listen_interface(reactor, name, *port)
+            }
             Listen::Unix(path) => {
                 let mode = if settings.is_system { 0o666 } else { 0o600 };
                 listen_unix(reactor, Path::new(path), mode).map(|()| ListenerKind::Submit)
             }
+            Listen::Inherited(inherited) => listen_inherited(reactor, inherited),
         };
         kinds.push(made.map_err(|error| OpenError::Listen { place: place(listen), error })?);
     }
@@ -67,7 +81,44 @@ pub(super) fn listen(
             .map_err(|error| OpenError::Listen { place: path.display().to_string(), error })?;
         kinds.push(kind);
     }
-    Ok(kinds)
+    Ok((kinds, interfaces))
+}
+
+/// The listeners that are bound to an interface, with its number when they were.
+#[derive(Default)]
+pub(super) struct Interfaces(Vec<(usize, CString, u32)>);
+
+impl Interfaces {
+    fn add(&mut self, listener: usize, name: &str) {
+        // A name with a zero in it has no number, and cannot be bound to.
+        let name = CString::new(name).unwrap_or_default();
+        let index = links::index(&name);
+        self.0.push((listener, name, index));
+    }
+
+    /// There is nothing to follow.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Interfaces have come or gone: binds those anew that were made anew.
+    pub(super) fn follow(&mut self, reactor: &Reactor) {
+        for (listener, name, bound) in &mut self.0 {
+            let index = links::index(name);
+            if index == *bound {
+                continue;
+            }
+            let words = name.to_str().unwrap_or_default();
+            if index == 0 {
+                log::warn!("interface {words} is gone; nobody can come in by it");
+            } else if let Err(error) = reactor.bind_device(*listener, words) {
+                log::error!("cannot listen on interface {words} anew: {error}; restart needed");
+            } else {
+                log::info!("interface {words} was made anew; listening on it again");
+            }
+            *bound = index;
+        }
+    }
 }
 
 fn place(listen: &Listen) -> String {
@@ -75,6 +126,11 @@ fn place(listen: &Listen) -> String {
         Listen::Address(address) => address.to_string(),
         Listen::Interface { name, port } => format!("interface {name}, port {port}"),
         Listen::Unix(path) => path.clone(),
+        Listen::Inherited(inherited) => format!(
+            "descriptor {}, handed over by LISTEN_FDS as '{}'",
+            inherited.number(),
+            inherited.name
+        ),
     }
 }
 
@@ -111,6 +167,18 @@ fn listen_interface(reactor: &mut Reactor, name: &str, port: u16) -> io::Result<
         }
         result => result,
     }
+}
+
+fn listen_inherited(reactor: &mut Reactor, inherited: &Inherited) -> io::Result<ListenerKind> {
+    let socket = inherited.socket()?;
+    if socket::is_unix(socket.as_fd())? {
+        reactor.add_unix(socket.into())?;
+        return Ok(ListenerKind::Submit);
+    }
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    reactor.add_tcp(listener)?;
+    Ok(ListenerKind::Smtp(address))
 }
 
 fn listen_unix(reactor: &mut Reactor, path: &Path, mode: u32) -> io::Result<()> {

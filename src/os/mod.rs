@@ -15,6 +15,8 @@ pub mod disk;
 pub mod drops;
 mod folder;
 pub mod image_reader;
+pub mod inherited;
+mod links;
 mod listening;
 pub mod local;
 mod lock;

@@ -36,6 +36,7 @@ const LISTENERS: usize = 1 << 16;
 const SIGNALS: mio::Token = mio::Token(1 << 17);
 const WATCH: mio::Token = mio::Token((1 << 17) + 1);
 const BELL: mio::Token = mio::Token((1 << 17) + 2);
+const LINKS: mio::Token = mio::Token((1 << 17) + 3);
 
 /// What a poll found.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,8 @@ pub(crate) enum Ready {
     Watch,
     /// Somebody rang.
     Bell,
+    /// Interfaces have come or gone.
+    Links,
 }
 
 /// Wakes the loop from another thread.
@@ -126,6 +129,19 @@ impl Reactor {
     /// Tells when `watch`, an inotify descriptor, can be read.
     pub(crate) fn add_watch(&self, watch: RawFd) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&watch), WATCH, Interest::READABLE)
+    }
+
+    /// Tells when `links`, a netlink socket, can be read.
+    pub(crate) fn add_links(&self, links: RawFd) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&links), LINKS, Interest::READABLE)
+    }
+
+    /// Binds a listener to the interface that is called so now.
+    pub(crate) fn bind_device(&self, listener: usize, device: &str) -> io::Result<()> {
+        match self.listeners.get(listener) {
+            Some(Listener::Tcp(listener)) => socket::bind_device(listener.as_fd(), device),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a listener; they are numbered in the order they come.
@@ -417,6 +433,7 @@ fn translate(event: &mio::event::Event) -> Option<Ready> {
         SIGNALS => return Some(Ready::Signals),
         WATCH => return Some(Ready::Watch),
         BELL => return Some(Ready::Bell),
+        LINKS => return Some(Ready::Links),
         _ => (),
     }
     if let Ok(index) = u16::try_from(token.0) {

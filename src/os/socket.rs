@@ -9,7 +9,7 @@ use crate::limits::LISTEN_BACKLOG;
 use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,7 +27,7 @@ pub(crate) fn listen_tcp(
     };
     set_number(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if let Some(device) = device {
-        set_option(&socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device.as_bytes())?;
+        bind_device(socket.as_fd(), device)?;
     }
     match address {
         SocketAddr::V4(address) => {
@@ -94,6 +94,35 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a socket that somebody else has opened one like ours; an error if it is not a listening
+/// stream socket.
+#[allow(unsafe_code)]
+pub(crate) fn adopt(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let wanted = [(libc::SO_TYPE, libc::SOCK_STREAM), (libc::SO_ACCEPTCONN, 1)];
+    for (option, value) in wanted {
+        if number(socket, libc::SOL_SOCKET, option)? != value {
+            return Err(io::Error::other("it is not a listening stream socket"));
+        }
+    }
+    let file = socket.as_raw_fd();
+    // SAFETY: these take numbers only.
+    unsafe {
+        checked(libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        let flags = checked(libc::fcntl(file, libc::F_GETFL))?;
+        checked(libc::fcntl(file, libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
+    }
+}
+
+/// True for a Unix socket.
+pub(crate) fn is_unix(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(number(socket, libc::SOL_SOCKET, libc::SO_DOMAIN)? == libc::AF_UNIX)
+}
+
+/// Binds a listener to the interface that is called so now.
+pub(crate) fn bind_device(socket: BorrowedFd<'_>, device: &str) -> io::Result<()> {
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device.as_bytes())
+}
+
 /// Has the kernel ask now and then whether the peer is still there: a router that lost its state
 /// tells nobody. A system that cannot is no worse off.
 pub(crate) fn keep_alive(socket: BorrowedFd<'_>) {
@@ -124,6 +153,22 @@ fn open(family: libc::c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the descriptor returned is new, so ours alone.
     unsafe { Ok(OwnedFd::from_raw_fd(checked(libc::socket(family, kind, 0))?)) }
+}
+
+#[allow(unsafe_code)]
+fn number(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = core::mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the pointers are to a live number and to its length.
+    let result = unsafe {
+        let into: *mut libc::c_void = (&raw mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, name, into, &mut len)
+    };
+    checked(result).map(|_| value)
 }
 
 fn set_number(
@@ -167,7 +212,6 @@ fn listen(socket: &OwnedFd) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::net::TcpStream;
-    use std::os::fd::AsFd as _;
 
     #[test]
     fn a_port_is_bound_again_at_once() {

@@ -19,7 +19,8 @@ use crate::limits::LISTENERS_MAX;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
 use crate::os::drops::{self, Drops};
-use crate::os::listening::listen;
+use crate::os::links::Links;
+use crate::os::listening::{Interfaces, listen};
 use crate::os::log;
 use crate::os::mailbox::Maildirs;
 use crate::os::process;
@@ -197,6 +198,8 @@ pub struct World {
     drops: Drops,
     users: UsersFiles,
     listeners: Vec<ListenerKind>,
+    interfaces: Interfaces,
+    links: Option<Links>,
     told: Told,
     /// When the drop directory is looked into next, where there is no watch.
     look: Option<Instant>,
@@ -266,7 +269,13 @@ impl World {
         if let Some(tls) = open_tls(settings)? {
             reactor.add_tls(tls);
         }
-        let listeners = listen(&mut reactor, settings)?;
+        // Before the listeners: an interface that changes meanwhile is told.
+        let links = Links::open().ok();
+        let (listeners, interfaces) = listen(&mut reactor, settings)?;
+        let links = links.filter(|_| !interfaces.is_empty());
+        if let Some(links) = &links {
+            reactor.add_links(links.as_raw_fd()).map_err(system("watch the interfaces"))?;
+        }
         reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
 
         let file_bytes_max = settings.message_size.saturating_add(ENVELOPE_BYTES_MAX);
@@ -291,6 +300,8 @@ impl World {
             drops,
             users: UsersFiles::default(),
             listeners,
+            interfaces,
+            links,
             // Whatever lies in the drop directory has been there before the watch.
             told: Told { drop: true, ..Told::default() },
             look,
@@ -318,7 +329,8 @@ impl World {
         if self.reactor.is_drained() {
             self.reactor.poll(self.patience(timeout))?;
         }
-        let World { reactor, signals, watch, told, .. } = self;
+        let mut is_relinked = false;
+        let World { reactor, signals, watch, links, told, .. } = self;
         reactor.give(events.capacity(), |ready| match ready {
             Ready::Event(event) => events.push(event),
             Ready::Signals => {
@@ -331,9 +343,13 @@ impl World {
                 }
             }
             Ready::Watch => told.drop |= watch.as_mut().is_some_and(Watch::drain),
+            Ready::Links => is_relinked |= links.as_mut().is_some_and(Links::drain),
             // Whatever it rang for is asked for on every turn.
             Ready::Bell => (),
         });
+        if is_relinked {
+            self.interfaces.follow(&self.reactor);
+        }
         self.look_by_time();
         while events.len() < events.capacity() {
             let resolved = self.resolver.take();

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use crate::load::wait_for;
 
 /// The binary that is tested: this build's, or the one named, such as a release.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let named = std::env::var_os("TESTED_BINARY").filter(|name| !name.is_empty());
     named.map_or_else(|| env!("CARGO_BIN_EXE_mote").into(), PathBuf::from)
 }
@@ -116,12 +117,29 @@ impl Place {
         text.lines().filter(|line| !line.contains("resumed>")).filter_map(name).collect()
     }
 
+    /// Serves with two sockets handed over, as systemd does it, by these names.
+    pub(crate) fn serve_inheriting(&self, names: &str, sockets: [OwnedFd; 2]) -> Mote {
+        let mut command = Command::new("sh");
+        let script = "exec 3<&0 4<&1 </dev/null >&2; \
+                      LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=\"$0\" exec \"$@\"";
+        command.args(["-c", script, names]).arg(binary());
+        let [one, other] = sockets;
+        command.stdin(one).stdout(other).stderr(self.log_file());
+        self.start(command)
+    }
+
     fn spawn(&self, mut command: Command) -> Mote {
-        let log = self.path("log");
-        let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(self.log_file()).stderr(self.log_file());
+        self.start(command)
+    }
+
+    fn log_file(&self) -> fs::File {
+        fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap()
+    }
+
+    fn start(&self, mut command: Command) -> Mote {
         command.arg("-C").arg(self.config()).arg("serve");
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let mut mote = Mote { child: command.spawn().unwrap(), log };
+        let mut mote = Mote { child: command.spawn().unwrap(), log: self.path("log") };
         wait_for("mote to listen", Duration::from_secs(20), || {
             let ended = mote.child.try_wait().unwrap();
             assert!(ended.is_none(), "mote ended at start: {ended:?}\n{}", mote.log());

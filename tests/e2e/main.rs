@@ -15,6 +15,7 @@ mod durability;
 mod extensions;
 mod instance;
 mod latency;
+mod listeners;
 mod load;
 mod memory;
 mod peers;
