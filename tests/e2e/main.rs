@@ -19,11 +19,11 @@ mod listeners;
 mod load;
 mod memory;
 mod peers;
+mod programs;
 mod receive;
 mod sendmail;
 mod session;
 mod signals;
-mod submit;
 mod syncs;
 #[cfg(feature = "tls")]
 mod tls;

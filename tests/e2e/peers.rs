@@ -49,14 +49,20 @@ pub(crate) fn command(peer: &str, command: &str) -> Option<Command> {
     None
 }
 
-/// Python with aiosmtpd, or a word about its absence.
-pub(crate) fn aiosmtpd() -> Option<Command> {
-    let unpacked = folder().join("aiosmtpd");
-    if !unpacked.join(".ready").exists() {
-        let reason = fs::read_to_string(folder().join("aiosmtpd.missing"));
-        skipped("aiosmtpd", reason.as_deref().unwrap_or("not fetched, run tests/e2e/peers.sh"));
-        return None;
+/// The folder of a peer that is no command, or a word about its absence.
+pub(crate) fn unpacked(peer: &str) -> Option<PathBuf> {
+    let unpacked = folder().join(peer);
+    if unpacked.join(".ready").exists() {
+        return Some(unpacked);
     }
+    let reason = fs::read_to_string(folder().join(format!("{peer}.missing")));
+    skipped(peer, reason.as_deref().unwrap_or("not fetched, run tests/e2e/peers.sh"));
+    None
+}
+
+/// Python with a package of that name, or a word about its absence.
+pub(crate) fn python(package: &str) -> Option<Command> {
+    let unpacked = unpacked(package)?;
     let mut python = command("python3", "python3")?;
     python.env("PYTHONPATH", unpacked.join("usr/lib/python3/dist-packages"));
     Some(python)
@@ -87,7 +93,8 @@ impl Server {
 
     /// An aiosmtpd that notes number and hash of each body it gets.
     pub(crate) fn aiosmtpd() -> Option<Server> {
-        let (mut python, folder, port) = (aiosmtpd()?, TempDir::new().unwrap(), free_port());
+        let (mut python, folder, port) =
+            (python("aiosmtpd")?, TempDir::new().unwrap(), free_port());
         python.arg(script("sink.py")).arg(port.to_string()).arg(folder.path().join("received"));
         Some(Server::start(python, folder, port))
     }

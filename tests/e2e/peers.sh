@@ -42,10 +42,14 @@ done
 for folder in "$root/usr/share/perl5" "$root"/usr/share/perl/5* "$root"/usr/lib/*/perl/5* "$root"/usr/lib/*/perl5/5*; do
     [ -d "$folder" ] && PERL5LIB=${PERL5LIB:+$PERL5LIB:}$folder
 done
+for folder in "$root"/usr/lib/*/sasl2; do
+    [ -d "$folder" ] && export SASL_PATH=$folder
+done
 export LD_LIBRARY_PATH PERL5LIB
 EOF
         [ "$1" = python3 ] && echo 'export PYTHONHOME="$root/usr"'
-        echo "exec \"\$root/$3\" \"\$@\""
+        # Without a path of its own: whatever command follows, with these libraries.
+        if [ -n "$3" ]; then echo "exec \"\$root/$3\" \"\$@\""; else echo 'exec "$@"'; fi
     } >"$peers/bin/$2"
     chmod +x "$peers/bin/$2"
 }
@@ -78,6 +82,21 @@ tool() { # NAME PACKAGE PATH: only where the system has none
     command -v "$1" >/dev/null || peer "$1" "$2" "$1" "$3"
 }
 
+node() { # NAME VERSION, from npm's registry
+    [ -e "$peers/$1/.ready" ] && return
+    rm -rf "$peers/$1" "$peers/$1.missing"
+    if ! command -v npm >/dev/null; then
+        echo "no npm to fetch it with" >"$peers/$1.missing"
+    elif npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$peers/$1" "$1@$2" >"$peers/$1.log" 2>&1; then
+        : >"$peers/$1/.ready"
+        echo "peers: $1 is ready"
+    else
+        { echo "npm cannot install it: $(tail -n 1 "$peers/$1.log")"; } >"$peers/$1.missing"
+    fi
+    [ -e "$peers/$1.missing" ] && echo "peers: $1 is missing: $(cat "$peers/$1.missing")"
+    return 0
+}
+
 apt_options=
 tool python3 python3 usr/bin/python3
 tool curl curl usr/bin/curl
@@ -87,5 +106,9 @@ tool openssl openssl usr/bin/openssl
 peer msmtp msmtp msmtp usr/bin/msmtp
 peer s-nail s-nail s-nail usr/bin/s-nail
 peer aiosmtpd python3-aiosmtpd
+peer aiosmtplib python3-aiosmtplib
+peer perl-smtp 'libauthen-sasl-perl libio-socket-ssl-perl libnet-ssleay-perl' with-perl-smtp ""
+peer mutt 'mutt libsasl2-modules' mutt usr/bin/mutt
+node nodemailer 10.6.0
 peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
     postfix-master usr/lib/postfix/sbin/master
