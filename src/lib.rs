@@ -33,7 +33,7 @@
 //! | 4   | [`daemon`]                      | the whole machine: one turn of the loop              |
 //! | 3   | [`intake`], [`relay`]           | from a peer into the queue; from there to a next hop |
 //! | 2   | [`smtp`], [`queue`], [`config`] | the protocol; the spool; the settings                |
-//! | 1   | [`mail`]                        | addresses, headers, stamps, reports                  |
+//! | 1   | [`mail`], [`dns`]               | addresses, headers, stamps, reports; mail hosts      |
 //! | 0   | [`base`], [`limits`]            | buffers, slots, time as numbers; every maximum       |
 //!
 //! Rows 0 to 4 are pure: no socket, file, clock, randomness or thread. What they need of the world
@@ -121,11 +121,12 @@
 //!    session says 250.
 //! 6. In the same turn the receipt goes to `relay/forwarder.rs`, which offers the message to its
 //!    lanes (`relay/lane.rs`); a free sending slot takes it (`relay/sender.rs`).
-//! 7. The sender asks for a name (`os/resolver.rs`) and a connection (`os/reactor.rs`), unless one
-//!    is still open, and steps `smtp/client.rs`. `relay/attempt.rs` reads the message back block by
-//!    block (`queue/message.rs`, `queue/reader.rs`), puts Received and what is missing before it
-//!    (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs`
-//!    and `os/mailbox.rs` instead.
+//! 7. The sender asks for a name (`os/resolver.rs`; for a domain's mail hosts
+//!    `os/mail_hosts.rs`, by the order of `dns/lookup.rs`) and a connection (`os/reactor.rs`),
+//!    unless one is still open, and steps `smtp/client.rs`. `relay/attempt.rs` reads the
+//!    message back block by block (`queue/message.rs`, `queue/reader.rs`), puts Received and
+//!    what is missing before it (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a
+//!    Maildir it is `relay/filing.rs` and `os/mailbox.rs` instead.
 //! 8. Replies are noted in `relay/ledger.rs`. Every attempt ends in `relay/conclude.rs`:
 //!    `relay/settle.rs` logs it and marks recipients as done (`queue/commit.rs`), to be written
 //!    with a later commit (`queue/marks.rs`). What failed for good becomes a report
@@ -178,6 +179,7 @@
 pub mod base;
 pub mod config;
 pub mod daemon;
+pub mod dns;
 pub mod intake;
 pub mod limits;
 pub mod mail;

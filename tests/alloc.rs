@@ -181,6 +181,8 @@ fn config(folder: &Path, lines: &str) -> Config {
 
 fn settings(config: &Config) -> Settings {
     Settings {
+        hostname: config.hostname.clone(),
+        resolver: None,
         listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())],
         certificates: Vec::new(),
         run_directory: config.run.clone().into(),

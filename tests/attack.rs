@@ -360,3 +360,40 @@ fn a_damaged_mail_that_was_released_was_sent_for_ever() {
         assert_eq!(mote.logged("damaged in the queue; held"), times);
     }
 }
+
+/// What did not fit into a lane's ring was looked for in the queue, but only as far as messages had
+/// been counted on an earlier look: with others waiting for somebody else, the rest stood still.
+#[test]
+fn mail_beyond_the_ring_stood_still() {
+    let gate = Arc::new(Mutex::new(()));
+    let door = gate.clone();
+    let hop = Hop::new(move |line, _| {
+        if line == "EHLO mote.test" {
+            drop(door.lock().unwrap());
+        }
+        usual(line)
+    });
+    let dead = instance::free_port();
+    let place = Place::in_memory(&format!(
+        "relay = smtp://127.0.0.1:{}\n[relay dead]\nurl = smtp://127.0.0.1:{dead}\n\
+         [route dead.test]\nvia = relay dead",
+        hop.port
+    ));
+    let _mote = place.serve();
+    let mut peer = Peer::new(&place);
+    for _ in 0..300 {
+        peer.send(&["one@dead.test"]);
+    }
+    for round in 1..=2 {
+        // No connection is let in while the mail comes.
+        let shut = gate.lock().unwrap();
+        for _ in 0..80 {
+            peer.send(&["one@y.test"]);
+        }
+        drop(shut);
+        wait_for("all mails", LIMIT, || hop.heard(".") == 80 * round);
+        wait_for("leave to be taken", LIMIT, || hop.heard("QUIT") == hop.heard("EHLO"));
+        // The second look has fewer messages to count.
+        assert!(place.run(&["queue", "rm", "all"]).status.success());
+    }
+}

@@ -145,6 +145,14 @@ impl<const BYTES_MAX: usize> Text<BYTES_MAX> {
     }
 }
 
+impl<const BYTES_MAX: usize> PartialEq for Text<BYTES_MAX> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl<const BYTES_MAX: usize> Eq for Text<BYTES_MAX> {}
+
 impl<const BYTES_MAX: usize> Default for Text<BYTES_MAX> {
     fn default() -> Self {
         Self::new()

@@ -103,6 +103,8 @@ fn open(config: &Config, places: &[(u8, world::Listen)]) -> Result<(World, Daemo
         spool_size: config.spool_size,
         message_size: config.message_size,
         is_system: process::user_id() == 0 && std::env::var_os("MOTE_HOME").is_none(),
+        hostname: config.hostname.clone(),
+        resolver: config.resolver,
         tokens: tokens(config),
         mailbox_slots: config.senders.max(1),
     };
@@ -247,6 +249,7 @@ fn announce(config: &Config, file: Option<&Path>, places: &[(u8, world::Listen)]
                 log::info!("mail goes to {}:{}", relay.host, relay.port);
             }
         }
+        Via::Mx => log::info!("mail goes to the mail hosts of each domain"),
         Via::Maildir(path) => log::info!("mail goes into {path}"),
         Via::Hold => log::warn!("no relay is configured: mail is held in the queue"),
         Via::Discard => log::warn!("mail is thrown away"),
@@ -278,6 +281,7 @@ fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
                 ("run", config.run != old.run),
                 ("sessions", config.sessions != old.sessions),
                 ("senders", config.senders != old.senders),
+                ("resolver", config.resolver != old.resolver),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
                 log::warn!("{key} has changed: restart needed");

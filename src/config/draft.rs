@@ -279,6 +279,7 @@ fn machine_defaults(host: &Host<'_>) -> Config {
             tls: ListenerTls::Off,
             auth: None,
         }],
+        resolver: None,
         relays: Vec::new(),
         via: Via::Hold,
         routes: Vec::new(),
@@ -335,18 +336,19 @@ fn read_via(given: &Given<'_>) -> Result<ViaDraft, String> {
                 "'{text}' is a URL; give it to a [relay NAME] and write via = relay NAME here"
             );
         }
-        let near = hint(text, ["hold", "discard"].into_iter());
+        let near = hint(text, ["mx", "hold", "discard"].into_iter());
         format!("'{text}' is not one of {}{near}", given.key.kind)
     })?;
     Ok(ViaDraft::Settled(settled))
 }
 
-/// `maildir:/PATH`, `hold`, `discard`; none: something else.
+/// `mx`, `maildir:/PATH`, `hold`, `discard`; none: something else.
 fn settled_via(text: &str) -> Result<Option<Via>, String> {
     if let Some(path) = text.strip_prefix("maildir:") {
         return value::path(path, 1024).map(|path| Some(Via::Maildir(path)));
     }
     Ok(match text {
+        "mx" => Some(Via::Mx),
         "hold" => Some(Via::Hold),
         "discard" => Some(Via::Discard),
         _ => None,
@@ -440,6 +442,10 @@ impl Given<'_> {
 
     pub(super) fn host_name(&self) -> Result<String, String> {
         value::host_name(self.text)
+    }
+
+    pub(super) fn server(&self) -> Result<SocketAddr, String> {
+        value::server(self.text)
     }
 
     pub(super) fn address(&self) -> Result<String, String> {

@@ -46,6 +46,9 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     if let Some(users) = &config.users {
         pair(out, "users", users)?;
     }
+    if let Some(server) = config.resolver {
+        pair(out, "resolver", server.to_string())?;
+    }
     pair(out, "spool", &config.spool)?;
     if let Some(size) = config.spool_size {
         pair(out, "spool-size", write_size(size))?;
@@ -120,6 +123,7 @@ fn via(config: &Config, via: &Via) -> String {
             Some(relay) => format!("relay {}", relay.name),
             None => "hold".into(),
         },
+        Via::Mx => "mx".into(),
         Via::Maildir(path) => format!("maildir:{path}"),
         Via::Hold => "hold".into(),
         Via::Discard => "discard".into(),
@@ -146,6 +150,7 @@ mod tests {
         hostname = mail.example.net
         listen = 0.0.0.0 [::1]:2525 br-lan:26 /run/smtp
         relay = smtp://[2001:db8::1]:26
+        resolver = 127.0.0.1:5353
         to! = me@example.net
         from = pi@example.net
         users = /etc/mote.users
@@ -187,6 +192,8 @@ mod tests {
         via = relay default
         [route @]
         via = maildir:/var/mail/all
+        [route example.org]
+        via = mx
         [route *]
         via = discard
         [clients lan]

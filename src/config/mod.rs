@@ -44,6 +44,8 @@ pub struct Config {
     /// Where mail comes in beside the submit socket and the drop directory: first the key `listen`,
     /// which may name no place, then each `[listen NAME]`. A listener is known by its number.
     pub listen: Vec<Listener>,
+    /// The name server to ask for mail hosts; none: those of resolv.conf.
+    pub resolver: Option<SocketAddr>,
     /// Next hops by number; the one of the key `relay` is named `default`.
     pub relays: Vec<Relay>,
     /// Where mail goes that no route matches: the key `relay`, else held.
@@ -168,6 +170,8 @@ pub enum Via {
     Relay(u16),
     /// Delivered into the Maildir at that path.
     Maildir(String),
+    /// Sent to the mail hosts of the recipient's own domain.
+    Mx,
     /// Kept in the queue.
     Hold,
     /// Thrown away.

@@ -164,11 +164,20 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Global,
         name: "relay",
-        kind: Kind::Other("smtp://HOST[:PORT], maildir:/PATH or hold"),
+        kind: Kind::Other("smtp://HOST[:PORT], mx, maildir:/PATH or hold"),
         default: "(hold; without a file maildir: under the home)",
         help: "Where mail goes that no route matches. smtp:// sends in clear text: for networks \
-               you trust, since this build has no TLS yet. hold keeps it in the queue.",
+               you trust, since this build has no TLS yet. mx sends straight to the mail hosts of \
+               each recipient's domain. hold keeps it in the queue.",
         set: Draft::set_relay,
+    },
+    Key {
+        section: Section::Global,
+        name: "resolver",
+        kind: Kind::Other("ADDRESS[:PORT]"),
+        default: "(those of /etc/resolv.conf)",
+        help: "The name server that is asked for mail hosts, with mx.",
+        set: |draft, given| given.server().map(|server| draft.config.resolver = Some(server)),
     },
     Key {
         section: Section::Global,
@@ -398,7 +407,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Route,
         name: "via",
-        kind: Kind::Other("relay NAME, maildir:/PATH, hold or discard"),
+        kind: Kind::Other("relay NAME, mx, maildir:/PATH, hold or discard"),
         default: "",
         help: "Where these recipients' mail goes. Must be there. Decided anew at each attempt.",
         set: Draft::set_via,

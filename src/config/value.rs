@@ -15,6 +15,8 @@ use core::time::Duration;
 pub(super) const SMTP_PORT: u16 = 25;
 /// The port of submission behind TLS from the first byte on (RFC 8314 §7.3).
 pub(super) const SUBMISSIONS_PORT: u16 = 465;
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
 /// The longest name of an interface: IFNAMSIZ without its zero.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// The longest path of a Unix socket: sun_path without its zero.
@@ -220,9 +222,20 @@ pub(super) fn url(text: &str) -> Result<(String, u16), String> {
     host_and_port(text, rest)
 }
 
+/// A name server: an address, with a port or without.
+pub(super) fn server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.parse::<IpAddr>().ok().or_else(|| literal(text).map(IpAddr::V6));
+    match bare {
+        Some(address) => Ok(SocketAddr::new(address, DNS_PORT)),
+        None => text.parse().map_err(|_| {
+            format!("'{text}' is not a server's address; expected one like 192.168.1.1 or [::1]:53")
+        }),
+    }
+}
+
 /// What is wrong with a relay that is no URL.
 fn without_scheme(text: &str) -> String {
-    let near = hint(text, ["hold"].into_iter());
+    let near = hint(text, ["hold", "mx"].into_iter());
     if let Some(name) = text.strip_prefix("relay ") {
         return format!(
             "'{text}' belongs in a [route …]; to make it the relay for all mail, \
@@ -230,7 +243,7 @@ fn without_scheme(text: &str) -> String {
         );
     }
     if !near.is_empty() || !is_host_and_port(text) {
-        return format!("'{text}' is not one of smtp://HOST[:PORT], maildir:/PATH, hold{near}");
+        return format!("'{text}' is not one of smtp://HOST[:PORT], mx, maildir:/PATH, hold{near}");
     }
     // No scheme is starttls on a build that has it: clear text is never sent unasked.
     format!(
@@ -443,6 +456,22 @@ mod tests {
             "h",
         ] {
             assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers() {
+        for (text, address) in [
+            ("192.168.1.1", "192.168.1.1:53"),
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:54", "[::1]:54"),
+        ] {
+            assert_eq!(server(text).unwrap().to_string(), address, "{text}");
+        }
+        for bad in ["", "dns.example", "1.1.1.1:x", "1.1.1.1:65536"] {
+            assert!(server(bad).is_err(), "{bad}");
         }
     }
 

@@ -18,6 +18,16 @@ pub fn warnings(config: &Config) -> Vec<String> {
                 .into(),
         );
     }
+    let is_direct = config.via == Via::Mx || config.routes.iter().any(|r| r.via == Via::Mx);
+    let locals_go_on = config.to.is_some()
+        || config.routes.iter().any(|r| matches!(r.pattern, Pattern::Local | Pattern::Any));
+    if is_direct && !locals_go_on {
+        found.push(
+            "mx: mail for users of this machine is held; to send it on, add a line like \
+             to = me@example.net"
+                .into(),
+        );
+    }
     for (number, relay) in (0..).zip(&config.relays) {
         if !is_used(config, number) {
             found.push(format!(
@@ -140,6 +150,7 @@ mod tests {
             ("spool-size = 1M", "only 1M"),
             ("[clients 8.0.0.0/8]\nclear-auth = yes", "read passwords"),
             ("users = /u\n[listen a]\naddress = ::1\nauth = required", "takes mail of nobody"),
+            ("relay = mx", "mx: mail for users"),
         ] {
             assert!(warned(text).contains(word), "{text}");
         }

@@ -18,7 +18,7 @@ use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::waiting::Waiting;
 use crate::relay::forwarder::Forwarder;
-use crate::relay::route::{Destination, HOLD};
+use crate::relay::route::HOLD;
 use core::fmt::{self, Write as _};
 
 /// What a piece came to.
@@ -431,7 +431,7 @@ impl fmt::Display for StatusLine<'_> {
             let comma = if number > 0 { "," } else { "" };
             let state = match (&lane.destination, lane.until) {
                 (_, Some(until)) if until > self.now.instant => "waiting",
-                (Destination::Relay { .. }, _) if lane.connections > 0 => "connected",
+                (destination, _) if destination.is_remote() && lane.connections > 0 => "connected",
                 _ => "idle",
             };
             let name = lane.destination.name().as_bytes();

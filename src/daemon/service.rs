@@ -259,6 +259,13 @@ impl Daemon {
                         return;
                     }
                 }
+                Request::ResolveMail { ticket } => {
+                    let Some((domain, _)) = self.forwarder.host(slot) else { return };
+                    if !world.resolve_mail(ticket, domain) {
+                        self.forwarder.postpone(slot, request);
+                        return;
+                    }
+                }
                 Request::Connect(address) => {
                     world.close(token);
                     if let Some(known) = self.readiness.get_mut(usize::from(token.0)) {

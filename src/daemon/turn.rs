@@ -229,6 +229,13 @@ impl Daemon {
                     let mut context = forwarder::Context { config, queue, world, now };
                     forwarder.resolved(ticket, answer, &mut context);
                 }
+                Event::MailResolved { ticket } => {
+                    if let Some(answer) = world.mail_hosts(ticket) {
+                        let Daemon { config, queue, forwarder, .. } = self;
+                        let mut context = forwarder::Context { config, queue, world, now };
+                        forwarder.mail_resolved(ticket, answer, &mut context);
+                    }
+                }
                 Event::Drop => self.import.look(),
                 Event::Drain => {
                     self.drain_until.get_or_insert(now.instant + DRAIN_MAX);

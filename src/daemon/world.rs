@@ -11,6 +11,7 @@
 
 use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
+pub use crate::dns::lookup::{Failure, MailHosts};
 use crate::intake::drop_directory::DropDirectory;
 pub use crate::intake::peer::{Peer, Secured};
 use crate::intake::users::Vault;
@@ -46,6 +47,11 @@ pub enum Event {
         ticket: u32,
         /// The addresses, or why not.
         answer: Result<Addresses, ResolveError>,
+    },
+    /// A domain that was asked for; [`Resolver::mail_hosts`] has the answer.
+    MailResolved {
+        /// The number given to [`Resolver::resolve_mail`].
+        ticket: u32,
     },
     /// A new file may lie in the drop directory.
     Drop,
@@ -124,6 +130,10 @@ pub trait Resolver {
     /// Asks for `host`; [`Event::Resolved`] with `ticket` follows within `limits::RESOLVE_TIMEOUT`.
     /// False: too many questions are under way, ask again later.
     fn resolve(&mut self, ticket: u32, host: &str) -> bool;
+    /// Asks for the mail hosts of `domain`; [`Event::MailResolved`] follows in the same way.
+    fn resolve_mail(&mut self, ticket: u32, domain: &str) -> bool;
+    /// Takes the answer to the question `ticket`, once.
+    fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>>;
 }
 
 /// Both clocks.

@@ -21,6 +21,7 @@ mod listening;
 pub mod local;
 mod lock;
 pub mod log;
+mod mail_hosts;
 pub mod mailbox;
 pub mod process;
 pub mod random;

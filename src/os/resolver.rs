@@ -11,12 +11,14 @@
 //! from a resolver that is, both are temporary for the mail (LAW 7).
 
 use crate::base::buffer::Text;
-use crate::daemon::world::{Addresses, ResolveError, Resolver};
+use crate::daemon::world::{Addresses, Failure, MailHosts, ResolveError, Resolver};
 use crate::limits::RESOLVE_TIMEOUT;
+use crate::os::mail_hosts::MailHostResolver;
+use crate::os::random::SystemRandom;
 use crate::os::reactor::Bell;
 use core::ffi::CStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,12 +32,24 @@ const HOST_BYTES_MAX: usize = 255;
 
 type Answer = Result<Addresses, ResolveError>;
 
+type MailAnswer = Result<Box<MailHosts>, Failure>;
+
+/// What came of a question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// A name's addresses.
+    Addresses(Answer),
+    /// A domain's mail hosts.
+    Mail(MailAnswer),
+}
+
 /// The resolver as the loop holds it.
 pub(crate) struct NameResolver {
     shared: Arc<Shared>,
     /// Rows taken, as the loop knows them; while none is, the lock is left alone.
     outstanding: u8,
     literals: [Option<(u32, IpAddr)>; QUESTIONS_MAX],
+    mail: [Option<(u32, MailAnswer)>; QUESTIONS_MAX],
 }
 
 struct Shared {
@@ -43,6 +57,9 @@ struct Shared {
     work: Condvar,
     bell: Bell,
     look_up: fn(&str) -> Answer,
+    mail: MailHostResolver,
+    /// What this machine is called.
+    hostname: String,
 }
 
 struct Board {
@@ -58,24 +75,35 @@ struct Question {
     number: u64,
     ticket: u32,
     host: Text<HOST_BYTES_MAX>,
+    is_mail: bool,
     since: Instant,
     state: State,
 }
 
-#[derive(Clone, Copy)]
 enum State {
     Waiting,
     Running,
-    Answered(Answer),
+    Answered(Found),
 }
 
 impl NameResolver {
     /// Starts the threads; `bell` wakes the loop when there is an answer to take.
-    pub(crate) fn start(bell: Bell) -> io::Result<NameResolver> {
-        NameResolver::start_with(bell, look_up)
+    pub(crate) fn start(
+        bell: Bell,
+        server: Option<SocketAddr>,
+        hostname: &str,
+    ) -> io::Result<NameResolver> {
+        NameResolver::start_with(bell, server, hostname, look_up)
     }
 
-    fn start_with(bell: Bell, look_up: fn(&str) -> Answer) -> io::Result<NameResolver> {
+    fn start_with(
+        bell: Bell,
+        server: Option<SocketAddr>,
+        hostname: &str,
+        look_up: fn(&str) -> Answer,
+    ) -> io::Result<NameResolver> {
+        let mail = MailHostResolver::new(server, SystemRandom::open()?);
+        let hostname = hostname.to_owned();
         let board = Board {
             rows: [const { None }; QUESTIONS_MAX],
             asked: 0,
@@ -83,11 +111,13 @@ impl NameResolver {
             stuck: 0,
             closing: false,
         };
-        let shared = Shared { board: Mutex::new(board), work: Condvar::new(), bell, look_up };
+        let (board, work) = (Mutex::new(board), Condvar::new());
+        let shared = Shared { board, work, bell, look_up, mail, hostname };
         let resolver = NameResolver {
             shared: Arc::new(shared),
             outstanding: 0,
             literals: [None; QUESTIONS_MAX],
+            mail: [const { None }; QUESTIONS_MAX],
         };
         for _ in 0..THREADS {
             spawn(&resolver.shared)?;
@@ -112,11 +142,11 @@ impl NameResolver {
     }
 
     /// The next question that is answered, or whose time is over.
-    pub(crate) fn take(&mut self) -> Option<(u32, Answer)> {
+    pub(crate) fn take(&mut self) -> Option<(u32, Found)> {
         if let Some((ticket, address)) = self.literals.iter_mut().find_map(Option::take) {
             let mut addresses = Addresses::default();
             addresses.push(address);
-            return Some((ticket, Ok(addresses)));
+            return Some((ticket, Found::Addresses(Ok(addresses))));
         }
         if self.outstanding == 0 {
             return None;
@@ -128,7 +158,7 @@ impl NameResolver {
         self.outstanding -= 1;
         let answer = match row.state {
             State::Answered(answer) => answer,
-            State::Waiting => Err(ResolveError::TimedOut),
+            State::Waiting => row.timed_out(),
             State::Running => {
                 board.stuck += 1;
                 let replace = board.threads < THREADS_MAX;
@@ -137,10 +167,39 @@ impl NameResolver {
                 if replace && spawn(&shared).is_err() {
                     shared.lock().threads -= 1;
                 }
-                Err(ResolveError::TimedOut)
+                row.timed_out()
             }
         };
         Some((row.ticket, answer))
+    }
+}
+
+impl NameResolver {
+    /// Puts a question on the board; what cannot be a name is answered with `no_name`.
+    fn ask(&mut self, ticket: u32, host: &str, is_mail: bool, no_name: Found) -> bool {
+        let mut board = self.shared.lock();
+        board.asked += 1;
+        let number = board.asked;
+        let Some(row) = board.rows.iter_mut().find(|row| row.is_none()) else { return false };
+        let state = match host.len() {
+            1..=HOST_BYTES_MAX => State::Waiting,
+            _ => State::Answered(no_name),
+        };
+        let (host, since) = (host.into(), Instant::now());
+        *row = Some(Question { number, ticket, host, is_mail, since, state });
+        self.outstanding += 1;
+        drop(board);
+        self.shared.work.notify_one();
+        true
+    }
+
+    /// Keeps a domain's answer until it is asked for. There are as many places as rows, and an
+    /// answer is asked for in the turn that tells of it.
+    pub(crate) fn keep(&mut self, ticket: u32, answer: MailAnswer) {
+        let free = self.mail.iter().position(Option::is_none).unwrap_or(0);
+        if let Some(place) = self.mail.get_mut(free) {
+            *place = Some((ticket, answer));
+        }
     }
 }
 
@@ -151,20 +210,19 @@ impl Resolver for NameResolver {
             let free = self.literals.iter_mut().find(|row| row.is_none());
             return free.map(|row| *row = Some((ticket, address.to_canonical()))).is_some();
         }
-        let mut board = self.shared.lock();
-        board.asked += 1;
-        let number = board.asked;
-        let Some(row) = board.rows.iter_mut().find(|row| row.is_none()) else { return false };
-        let state = match host.len() {
-            1..=HOST_BYTES_MAX => State::Waiting,
-            // No name: longer than any, or none.
-            _ => State::Answered(Err(ResolveError::NoSuchName)),
-        };
-        *row = Some(Question { number, ticket, host: host.into(), since: Instant::now(), state });
-        self.outstanding += 1;
-        drop(board);
-        self.shared.work.notify_one();
-        true
+        let no_name = Found::Addresses(Err(ResolveError::NoSuchName));
+        self.ask(ticket, host, false, no_name)
+    }
+
+    fn resolve_mail(&mut self, ticket: u32, domain: &str) -> bool {
+        self.ask(ticket, domain, true, Found::Mail(Err(Failure::BadName)))
+    }
+
+    fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>> {
+        let place =
+            self.mail.iter_mut().find(|row| row.as_ref().is_some_and(|row| row.0 == ticket));
+        let (_, answer) = place?.take()?;
+        Some(answer.map(|hosts| *hosts))
     }
 }
 
@@ -177,12 +235,26 @@ impl Drop for NameResolver {
 }
 
 impl Question {
+    fn timed_out(&self) -> Found {
+        match self.is_mail {
+            true => Found::Mail(Err(Failure::Temporary)),
+            false => Found::Addresses(Err(ResolveError::TimedOut)),
+        }
+    }
+
     fn is_due(&self) -> bool {
         matches!(self.state, State::Answered(_)) || self.since.elapsed() >= RESOLVE_TIMEOUT
     }
 }
 
 impl Shared {
+    fn find(&self, host: &str, is_mail: bool) -> Found {
+        match is_mail {
+            true => Found::Mail(self.mail.look_up(host, &self.hostname).map(Box::new)),
+            false => Found::Addresses((self.look_up)(host)),
+        }
+    }
+
     /// No invariant of the board spans a panic, so a poisoned lock is as good.
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,9 +280,9 @@ fn work(shared: &Shared) {
             continue;
         };
         row.state = State::Running;
-        let (number, host) = (row.number, row.host);
+        let (number, host, is_mail) = (row.number, row.host, row.is_mail);
         drop(board);
-        let answer = (shared.look_up)(host.as_str());
+        let answer = shared.find(host.as_str(), is_mail);
         board = shared.lock();
         match board.rows.iter_mut().flatten().find(|row| row.number == number) {
             Some(row) => {
@@ -290,16 +362,23 @@ mod tests {
     fn start(look_up: fn(&str) -> Answer) -> (Reactor, NameResolver) {
         let reactor = Reactor::new(0).unwrap();
         let bell = reactor.bell().unwrap();
-        (reactor, NameResolver::start_with(bell, look_up).unwrap())
+        (reactor, NameResolver::start_with(bell, None, "here", look_up).unwrap())
     }
 
     fn wait(reactor: &mut Reactor, resolver: &mut NameResolver) -> (u32, Answer) {
         loop {
-            if let Some(found) = resolver.take() {
+            if let Some(found) = take(resolver) {
                 return found;
             }
             reactor.poll(resolver.patience()).unwrap();
         }
+    }
+
+    fn take(resolver: &mut NameResolver) -> Option<(u32, Answer)> {
+        resolver.take().map(|(ticket, found)| match found {
+            Found::Addresses(answer) => (ticket, answer),
+            Found::Mail(answer) => panic!("{answer:?}"),
+        })
     }
 
     /// Makes every question on the board as old as it may get.
@@ -329,7 +408,7 @@ mod tests {
         {
             assert!(resolver.resolve(7, text));
             assert_eq!(resolver.patience(), Some(Duration::ZERO));
-            let (ticket, answer) = resolver.take().unwrap();
+            let (ticket, answer) = take(&mut resolver).unwrap();
             assert_eq!((ticket, answer.unwrap().get(0)), (7, Some(address.parse().unwrap())));
         }
         assert_eq!(resolver.patience(), None);
@@ -367,7 +446,7 @@ mod tests {
         assert!(!resolver.resolve(8, "host"));
         let patience = resolver.patience().unwrap();
         assert!(patience > Duration::ZERO && patience <= RESOLVE_TIMEOUT);
-        assert_eq!(resolver.take(), None);
+        assert_eq!(take(&mut resolver), None);
     }
 
     #[test]
@@ -387,7 +466,7 @@ mod tests {
         until(&resolver, |board| is_running(board) == 2);
         age(&resolver);
         for ticket in 0..2 {
-            assert_eq!(resolver.take(), Some((ticket, Err(ResolveError::TimedOut))));
+            assert_eq!(take(&mut resolver), Some((ticket, Err(ResolveError::TimedOut))));
         }
         assert!(resolver.resolve(2, "alive"));
         let (ticket, answer) = wait(&mut reactor, &mut resolver);
@@ -399,13 +478,13 @@ mod tests {
         until(&resolver, |board| is_running(board) == 2);
         age(&resolver);
         for ticket in 3..6 {
-            assert_eq!(resolver.take(), Some((ticket, Err(ResolveError::TimedOut))));
+            assert_eq!(take(&mut resolver), Some((ticket, Err(ResolveError::TimedOut))));
         }
         assert_eq!(resolver.shared.lock().threads, THREADS_MAX);
         *RELEASED.lock().unwrap() = true;
         RELEASE.notify_all();
         until(&resolver, |board| board.threads == THREADS && board.stuck == 0);
-        assert_eq!(resolver.take(), None);
+        assert_eq!(take(&mut resolver), None);
         assert!(resolver.resolve(6, "alive"));
         assert_eq!(wait(&mut reactor, &mut resolver).0, 6);
     }

@@ -11,7 +11,8 @@
 use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::daemon::world::{
-    Accepted, Clock, Event, Net, NetError, Random, Resolver, Secured, Side, Token, Transfer,
+    Accepted, Clock, Event, Failure, MailHosts, Net, NetError, Random, Resolver, Secured, Side,
+    Token, Transfer,
 };
 use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
 use crate::intake::users::{Keys, Vault};
@@ -26,7 +27,7 @@ use crate::os::mailbox::Maildirs;
 use crate::os::process;
 use crate::os::random::SystemRandom;
 use crate::os::reactor::{EVENTS_MAX, Reactor, Ready};
-use crate::os::resolver::NameResolver;
+use crate::os::resolver::{Found, NameResolver};
 use crate::os::signals::{Signal, Signals};
 use crate::os::tls;
 use crate::os::vault::UsersFiles;
@@ -73,6 +74,10 @@ pub struct Settings {
     pub message_size: u64,
     /// True for the daemon of the whole system, whose users submit to it; false for one user's own.
     pub is_system: bool,
+    /// What this machine is called.
+    pub hostname: String,
+    /// The name server for mail hosts; none: those of resolv.conf.
+    pub resolver: Option<SocketAddr>,
     /// How many sockets there may be.
     pub tokens: u16,
     /// How many mails may be on their way into Maildirs at one time.
@@ -286,7 +291,8 @@ impl World {
         }
 
         let bell = reactor.bell().map_err(system("make a waker"))?;
-        let resolver = NameResolver::start(bell).map_err(system("start the resolver's threads"))?;
+        let resolver = NameResolver::start(bell, settings.resolver, &settings.hostname)
+            .map_err(system("start the resolver's threads"))?;
         let look = watch.is_none().then(|| Instant::now() + LOOK_EVERY);
         Ok(World {
             reactor,
@@ -352,8 +358,13 @@ impl World {
         }
         self.look_by_time();
         while events.len() < events.capacity() {
-            let resolved = self.resolver.take();
-            let resolved = resolved.map(|(ticket, answer)| Event::Resolved { ticket, answer });
+            let resolved = self.resolver.take().map(|(ticket, found)| match found {
+                Found::Addresses(answer) => Event::Resolved { ticket, answer },
+                Found::Mail(answer) => {
+                    self.resolver.keep(ticket, answer);
+                    Event::MailResolved { ticket }
+                }
+            });
             match resolved.or_else(|| self.told.take()) {
                 Some(event) => events.push(event),
                 None => break,
@@ -489,6 +500,14 @@ impl Resolver for World {
     fn resolve(&mut self, ticket: u32, host: &str) -> bool {
         self.resolver.resolve(ticket, host)
     }
+
+    fn resolve_mail(&mut self, ticket: u32, domain: &str) -> bool {
+        self.resolver.resolve_mail(ticket, domain)
+    }
+
+    fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>> {
+        self.resolver.mail_hosts(ticket)
+    }
 }
 
 impl Clock for World {
@@ -563,6 +582,8 @@ mod tests {
             spool_size: Some(8 * BLOCK_BYTES as u64),
             message_size: 1000,
             is_system: false,
+            hostname: "here.test".to_owned(),
+            resolver: None,
             tokens: 4,
             mailbox_slots: 1,
         }

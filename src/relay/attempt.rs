@@ -16,7 +16,7 @@
 
 use super::additions::{ADDITIONS_BYTES_MAX, arrival, outgoing_sender, traits, write_additions};
 use super::ledger::Ledger;
-use super::route::{self, Qualified, leads_to};
+use super::route::{self, Qualified, goes_to};
 use super::wishes::{RecipientWishes, Wishes};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now};
@@ -337,7 +337,7 @@ impl Attempt {
         let recipient = Address::parse_utf8(text.as_bytes()).map_err(|_| ReadError::Unreadable)?;
         let bit = 1u128 << number;
         let is_done = queue.is_done(self.message.ticket(), bit);
-        if is_done || !leads_to(config, route::via(config, recipient), destination) {
+        if is_done || !goes_to(config, recipient, destination) {
             return Ok(false);
         }
         let replaced = route::replaced(config, recipient);

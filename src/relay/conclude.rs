@@ -1,5 +1,6 @@
 //! How attempts end, and what that does to lanes, slots and plans (decisions 5 to 7).
 
+use super::domains::NO_LANE_WAIT;
 use super::filing;
 use super::forwarder::{Context, Forwarder, Reported};
 use super::ledger::Ledger;
@@ -10,6 +11,7 @@ use super::sender::{Sender, State, scope};
 use super::settle::{Settlement, next_due};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
+use crate::dns::lookup::{Failure, MailHost};
 use crate::limits::{REMOTE_TEXT_BYTES_MAX, TURN_BYTES_MAX};
 use crate::mail::report::Cause;
 use crate::queue::block::State as MessageState;
@@ -17,6 +19,7 @@ use crate::queue::disk::Disk;
 use crate::queue::reader::ReadError;
 use crate::queue::{NotDurable, Receipt, Ticket, all_recipients};
 use crate::smtp::client::Stage;
+use crate::smtp::reply::{RemoteReply, Status};
 use core::fmt::Write as _;
 
 /// How long a message that the disk did not give back is left alone, seconds of running.
@@ -71,12 +74,20 @@ impl Forwarder {
         why: &str,
         context: &mut Context<'_, W>,
     ) {
+        let mail_host = self.senders.get(slot).and_then(|sender| sender.mail_host().copied());
         let Some(lane) = self.lane_of_slot(slot) else { return };
         let bit = lane.bit();
-        let mut relay = Text::<256>::from(lane.destination.name());
+        let mut relay = Text::<300>::from(lane.destination.name());
         let mut host = Text::<256>::new();
         let mut success = "sent";
         match &lane.destination {
+            Destination::Domain(_) => {
+                if let Some(MailHost { name, address }) = mail_host {
+                    relay.clear();
+                    let _ = write!(relay, "{}[{address}]:25", name.as_str());
+                    host = Text::from(name.as_str());
+                }
+            }
             Destination::Relay { host: name, port, .. } => {
                 relay.clear();
                 // A Text cuts what is too long, it never fails.
@@ -141,11 +152,13 @@ impl Forwarder {
             needs &= !bit;
         }
         let is_left = needs == 0 && waiting.done != all_recipients(waiting.recipients);
-        if open.is_deferred || (is_left && !open.is_reported) {
-            // Deferred; or the config has changed since it was planned, and its lanes are to be
-            // found anew.
-            self.counters.deferred += u64::from(open.is_deferred);
+        if open.is_deferred {
+            self.counters.deferred += 1;
             due = due.min(next_due(queue, ticket, &config.retry, now.instant));
+        } else if is_left && !open.is_reported {
+            // The config has changed since it was planned, or there was no lane for somebody: its
+            // lanes are to be found anew.
+            due = due.min(queue.run(now.instant) + NO_LANE_WAIT);
         }
         if open.is_deferred {
             self.note_words(settlement);
@@ -184,6 +197,7 @@ impl Forwarder {
             Destination::Maildir(path) => {
                 filing::file(slot as u16, sender, path, TURN_BYTES_MAX, &mut scope)
             }
+            // What cannot be delivered is thrown away, but for the report.
             _ => filing::discard(sender, &mut scope),
         };
         if let Ok(false) = filed {
@@ -191,11 +205,21 @@ impl Forwarder {
         }
         let Some(attempt) = sender.attempt.take() else { return self.release(slot) };
         let ticket = attempt.ticket();
+        let refusal = lane.refusal;
         match filed {
             Ok(_) => {
                 let mut ledger = attempt.ledger;
-                ledger.all_delivered();
-                self.over(slot, ticket, &ledger, "filed", context);
+                let why = match refusal {
+                    Some(failure) => {
+                        ledger.sender_refused(reply_of(failure));
+                        ""
+                    }
+                    None => {
+                        ledger.all_delivered();
+                        "filed"
+                    }
+                };
+                self.over(slot, ticket, &ledger, why, context);
                 self.release(slot);
             }
             Err(filing::Fault::Message(error)) => {
@@ -260,6 +284,17 @@ impl Forwarder {
             }
         }
     }
+}
+
+/// What a next hop would have said (RFC 3463 §3.2, RFC 7505 §4.2).
+fn reply_of(failure: Failure) -> RemoteReply {
+    let (code, subject, detail) = match failure {
+        Failure::NullMx => (556, 1, 10),
+        Failure::Myself => (554, 4, 6),
+        _ => (550, 1, 2),
+    };
+    let status = Some(Status { class: 5, subject, detail });
+    RemoteReply { code, status, text: Text::from(failure.text()) }
 }
 
 fn mailbox_text(error: MailboxError) -> &'static str {

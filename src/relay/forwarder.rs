@@ -10,12 +10,14 @@
 //! connecting, greeting and login failures back the lane off and leave its mail ready; a refusal of
 //! one mail delays or ends that mail. Nothing temporary ever ends one before it expires (LAW 7).
 
+use super::domains;
 use super::lane::Lane;
 use super::mailbox::Mailbox;
-use super::network::{Addresses, NetError, ResolveError};
+use super::network::NetError;
 pub use super::plan::GivenBack;
 use super::route::{self, Destination, HOLD, LANES_MAX};
 use super::sender::{Progress, Sender, State, scope};
+use super::ways;
 use super::words::LastWords;
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
@@ -32,6 +34,11 @@ pub(super) const NEVER: u64 = u32::MAX as u64;
 pub enum Request {
     /// Look up the lane's host; the ticket comes back with the answer.
     Resolve {
+        /// Slot and generation.
+        ticket: u32,
+    },
+    /// Look up the mail hosts of the lane's domain, likewise.
+    ResolveMail {
         /// Slot and generation.
         ticket: u32,
     },
@@ -75,7 +82,7 @@ pub(super) struct Reported {
 pub struct Forwarder {
     pub(super) lanes: Vec<Lane>,
     pub(super) senders: Vec<Sender>,
-    requests: Vec<Option<Request>>,
+    pub(super) requests: Vec<Option<Request>>,
     /// One a sending slot, and one more for messages that expire.
     pub(super) reported: Vec<Option<Reported>>,
     pub(super) writing: Box<Block>,
@@ -177,11 +184,10 @@ impl Forwarder {
         self.senders.iter().all(quiet) && self.reported.iter().all(Option::is_none)
     }
 
-    /// The lanes that `recipient` needs, by the present config.
+    /// The lanes that `recipient` needs, by the present config; 0 if that is not known before its
+    /// mail is in the queue.
     pub fn lanes_of(&self, config: &Config, recipient: Address<'_>) -> u32 {
-        let via = route::via(config, recipient);
-        let found = |lane: &&Lane| route::leads_to(config, via, &lane.destination);
-        self.lanes.iter().find(found).map_or(HOLD, Lane::bit)
+        domains::lane_ahead(&self.lanes, config, recipient).unwrap_or(0)
     }
 
     /// A message has become durable: it may go at once.
@@ -234,9 +240,9 @@ impl Forwarder {
                 number != at && lane.has_work() && lane.connections == 0 && is_up(lane, now)
             });
             let Some(lane) = self.lanes.get(at) else { return };
-            let most = match (&lane.destination, lane.failures) {
-                (Destination::Relay { .. }, 0) if others_wait => half,
-                (Destination::Relay { .. }, 0) => self.senders.len() as u16,
+            let most = match (lane.destination.is_remote(), lane.failures) {
+                (true, 0) if others_wait => half,
+                (true, 0) => self.senders.len() as u16,
                 // One probe; and one pen to a mailbox.
                 _ => 1,
             };
@@ -275,26 +281,41 @@ impl Forwarder {
         let Some(sender) = self.senders.get_mut(slot) else { return };
         let Some(request) = self.requests.get_mut(slot) else { return };
         lane.connections += 1;
-        if let Destination::Relay { .. } = lane.destination {
+        if lane.destination.is_remote() {
             lane.offer(ticket);
             sender.enter(State::AwaitAddress, lane.number);
-            let generation = u32::from(sender.generation);
-            *request = Some(Request::Resolve { ticket: generation << 16 | slot as u32 });
+            let ticket = u32::from(sender.generation) << 16 | slot as u32;
+            *request = Some(match lane.destination {
+                Destination::Domain(_) => Request::ResolveMail { ticket },
+                _ => Request::Resolve { ticket },
+            });
             return;
         }
+        self.file_one(slot, lane_at, ticket, context);
+    }
+
+    /// Begins to deal with `ticket` without a next hop.
+    pub(super) fn file_one<W: Disk + Mailbox>(
+        &mut self,
+        slot: usize,
+        lane_at: usize,
+        ticket: Ticket,
+        context: &mut Context<'_, W>,
+    ) {
+        let Some(lane) = self.lanes.get(lane_at) else { return };
+        let Some(sender) = self.senders.get_mut(slot) else { return };
         sender.enter(State::Filing, lane.number);
-        let mut scope =
-            scope(context.config, context.queue, context.world, context.now, &lane.destination);
+        let Context { config, queue, world, now } = context;
+        let mut scope = scope(config, queue, *world, *now, &lane.destination);
         if let Err(error) = sender.begin(ticket, &mut scope) {
-            sender.leave();
-            lane.connections -= 1;
+            self.release(slot);
             return self.unread(ticket, error, context);
         }
         self.proceed(slot, context);
     }
 
     /// The next message for a lane that nobody is sending there.
-    fn next_for(&mut self, lane_at: usize, queue: &Queue) -> Option<Ticket> {
+    pub(super) fn next_for(&mut self, lane_at: usize, queue: &Queue) -> Option<Ticket> {
         let senders = &self.senders;
         let lane = self.lanes.get_mut(lane_at)?;
         let number = lane.number;
@@ -330,6 +351,7 @@ impl Forwarder {
         let lane = self.lanes.get(usize::from(self.senders.get(slot)?.lane))?;
         match &lane.destination {
             Destination::Relay { host, port, .. } => Some((host, *port)),
+            Destination::Domain(domain) => Some((domain.as_str(), ways::MX_PORT)),
             _ => None,
         }
     }
@@ -357,65 +379,6 @@ impl Forwarder {
     /// The counters.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// A name has been looked up.
-    pub fn resolved<W>(
-        &mut self,
-        ticket: u32,
-        answer: Result<Addresses, ResolveError>,
-        context: &mut Context<'_, W>,
-    ) {
-        let slot = (ticket & 0xffff) as usize;
-        let Some(sender) = self.senders.get_mut(slot) else { return };
-        let is_asked = u32::from(sender.generation) == ticket >> 16;
-        if !is_asked || sender.state != State::AwaitAddress {
-            return;
-        }
-        match answer {
-            Ok(addresses) => {
-                sender.addresses = addresses;
-                self.try_next_address(slot, "has no address", context);
-            }
-            Err(error) => self.lane_failed(slot, error.text(), context),
-        }
-    }
-
-    /// The connection stands.
-    pub fn connected(&mut self, slot: usize, config: &Config, now: Instant) {
-        if let Some(sender) = self.senders.get_mut(slot) {
-            sender.connected(config, now);
-        }
-    }
-
-    /// The connection could not be made.
-    pub fn connect_failed<W>(
-        &mut self,
-        slot: usize,
-        error: NetError,
-        context: &mut Context<'_, W>,
-    ) {
-        self.close(slot);
-        self.try_next_address(slot, error.text(), context);
-    }
-
-    pub(super) fn try_next_address<W>(
-        &mut self,
-        slot: usize,
-        why: &str,
-        context: &mut Context<'_, W>,
-    ) {
-        let port = self.host(slot).map_or(25, |(_, port)| port);
-        let Some(sender) = self.senders.get_mut(slot) else { return };
-        let Some(address) = sender.addresses.get(sender.tried) else {
-            return self.lane_failed(slot, why, context);
-        };
-        sender.tried += 1;
-        sender.state = State::AwaitConnection;
-        sender.connect_deadline = Some(context.now.instant + context.config.connect_timeout);
-        if let Some(request) = self.requests.get_mut(slot) {
-            *request = Some(Request::Connect(SocketAddr::new(address, port)));
-        }
     }
 
     /// Asks the daemon to close the slot's socket.

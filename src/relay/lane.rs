@@ -8,6 +8,7 @@
 use super::route::Destination;
 use crate::base::buffer::Text;
 use crate::base::time::{Instant, UnixTime};
+use crate::dns::lookup::Failure;
 use crate::limits::REMOTE_TEXT_BYTES_MAX;
 use crate::queue::{Queue, Ticket};
 use core::time::Duration;
@@ -28,7 +29,9 @@ pub struct Lane {
     /// There may be ready mail that is not in the ring.
     backlog: bool,
     cursor: u32,
-    seen: u32,
+    /// How often the cursor has come to the queue's end since the look began, or since it found
+    /// something. Messages come and go meanwhile, so nothing else says that all were seen.
+    laps: u8,
     /// Connections open or being made.
     pub connections: u16,
     /// Failures in a row.
@@ -37,6 +40,8 @@ pub struct Lane {
     pub until: Option<Instant>,
     /// What went wrong last; empty when nothing did since the last success.
     pub last_error: Text<REMOTE_TEXT_BYTES_MAX>,
+    /// Why its mail can never be delivered, as the name servers said last.
+    pub refusal: Option<Failure>,
     /// When a mail last went through.
     pub last_success: Option<UnixTime>,
 }
@@ -52,13 +57,19 @@ impl Lane {
             ring_len: 0,
             backlog: true,
             cursor: 0,
-            seen: 0,
+            laps: 0,
             connections: 0,
             failures: 0,
             until: None,
             last_error: Text::new(),
+            refusal: None,
             last_success: None,
         }
+    }
+
+    /// A lane that no mail can be ready for yet.
+    pub fn fresh(number: u8, destination: Destination) -> Lane {
+        Lane { backlog: false, ..Lane::new(number, destination) }
     }
 
     /// Its bit in a set of lanes.
@@ -69,8 +80,7 @@ impl Lane {
     /// `ticket` may go.
     pub fn offer(&mut self, ticket: Ticket) {
         if self.ring_len == RING {
-            self.backlog = true;
-            return;
+            return self.look();
         }
         let at = (self.ring_start + self.ring_len) % RING;
         if let Some(place) = self.ring.get_mut(at) {
@@ -82,7 +92,7 @@ impl Lane {
     /// There may be ready mail anywhere in the queue.
     pub fn look(&mut self) {
         self.backlog = true;
-        self.seen = 0;
+        self.laps = 0;
     }
 
     /// True if there may be mail to send.
@@ -117,18 +127,19 @@ impl Lane {
             return None;
         }
         for _ in 0..STEPS_MAX {
-            if self.seen > queue.messages() {
-                self.backlog = false;
-                return None;
-            }
-            self.seen += 1;
             let Some(waiting) = queue.next_waiting(self.cursor) else {
                 self.cursor = 0;
+                self.laps += 1;
+                if self.laps >= 2 {
+                    // The first lap may have begun anywhere; the second was whole.
+                    self.backlog = false;
+                    return None;
+                }
                 continue;
             };
             self.cursor = waiting.ticket.slot + 1;
             if let Some(ticket) = may_go(waiting.ticket) {
-                self.seen = 0;
+                self.laps = 0;
                 return Some(ticket);
             }
         }

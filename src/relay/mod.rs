@@ -10,6 +10,7 @@
 //! - `filing` into a Maildir
 //! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
 //! - `wishes` what the sender asked for beside delivery
+//! - `domains` lanes that come and go · `ways` from a name to a connection
 //! - `words` what waiting messages were told last
 //! - `network`, `mailbox` what is needed of the world
 //!
@@ -19,6 +20,7 @@
 mod additions;
 pub mod attempt;
 mod conclude;
+mod domains;
 pub mod filing;
 pub mod forwarder;
 pub mod lane;
@@ -30,5 +32,6 @@ pub mod report;
 pub mod route;
 pub mod sender;
 pub mod settle;
+mod ways;
 pub mod wishes;
 pub mod words;

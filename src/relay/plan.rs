@@ -5,11 +5,11 @@
 //! after a start, a reload, a flush. The pass is cut after so many of those and goes on in the
 //! next turn.
 
+use super::domains::{self, NO_LANE_WAIT};
 use super::forwarder::{Context, Forwarder, NEVER};
-use super::lane::Lane;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
-use super::route::{self, HOLD};
+use super::route::HOLD;
 use super::settle::Settlement;
 use crate::base::buffer::Text;
 use crate::mail::address::Address;
@@ -42,6 +42,8 @@ const ROUTED_MAX: u32 = 32;
 #[derive(Clone, Copy, Default)]
 struct Needs {
     lanes: u32,
+    /// For somebody no lane is free now.
+    is_short: bool,
     /// Those whose mail is not to stay in the queue.
     moving: u128,
 }
@@ -50,7 +52,16 @@ impl Forwarder {
     /// The lanes of `ticket`'s recipients; an envelope that cannot be read holds its message.
     pub(super) fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> u32 {
         match self.read_needs(ticket, context) {
-            Ok(needs) => needs.lanes,
+            Ok(needs) => {
+                if needs.is_short && needs.lanes & !HOLD == 0 {
+                    // With others to serve, who is left is looked for when those are done.
+                    let due = context.queue.run(context.now.instant) + NO_LANE_WAIT;
+                    context.queue.plan(ticket, 0, 0, due);
+                    self.scan_by(due);
+                    return 0;
+                }
+                needs.lanes
+            }
             Err(error) => {
                 self.unread(ticket, error, context);
                 0
@@ -63,11 +74,25 @@ impl Forwarder {
         ticket: Ticket,
         context: &mut Context<'_, W>,
     ) -> Result<Needs, ReadError> {
-        let Context { config, queue, world, .. } = context;
-        let mut message = Message::open(queue, *world, ticket, &mut self.reading)?;
+        let mut due = NEVER;
+        let needs = self.read_lanes(ticket, &mut due, context);
+        self.scan_by(due);
+        needs
+    }
+
+    /// `due` is when mail is to be looked at that has lost its lane to this one.
+    fn read_lanes<W: Disk>(
+        &mut self,
+        ticket: Ticket,
+        due: &mut u64,
+        context: &mut Context<'_, W>,
+    ) -> Result<Needs, ReadError> {
+        let Context { config, queue, world, now } = context;
+        let Forwarder { lanes, reading, .. } = self;
+        let mut message = Message::open(queue, *world, ticket, reading)?;
         let mut needs = Needs::default();
         let mut number = 0u32;
-        while let Some(record) = message.record(queue, *world, &mut self.reading)? {
+        while let Some(record) = message.record(queue, *world, reading)? {
             let Record::Recipient(text) = record else { continue };
             let recipient = Address::parse_utf8(text).map_err(|_| ReadError::Unreadable)?;
             let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
@@ -75,14 +100,17 @@ impl Forwarder {
             if queue.is_done(ticket, bit) {
                 continue;
             }
-            let via = route::via(config, recipient);
-            let found = |lane: &&Lane| route::leads_to(config, via, &lane.destination);
-            let lane = self.lanes.iter().find(found).map_or(HOLD, Lane::bit);
-            needs.lanes |= lane;
-            needs.moving |= if lane == HOLD { 0 } else { bit };
+            let (kept, now) = (needs.lanes, now.instant);
+            let lane = domains::lane_for(lanes, kept, queue, config, recipient, now, due);
+            needs.lanes |= lane.unwrap_or(0);
+            needs.is_short |= lane.is_none();
+            needs.moving |= if lane == Some(HOLD) { 0 } else { bit };
         }
         // Nobody left to serve, and not dead: the envelope and the header disagree.
-        if needs.lanes == 0 { Err(ReadError::Unreadable) } else { Ok(needs) }
+        match needs.lanes == 0 && !needs.is_short {
+            true => Err(ReadError::Unreadable),
+            false => Ok(needs),
+        }
     }
 
     /// Looks through the index if something may have become due or expired.

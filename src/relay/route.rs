@@ -1,13 +1,15 @@
 //! Which lane a recipient needs, decided anew at each attempt from the present config, never
 //! stored.
 //!
-//! A lane is a destination: a relay, a Maildir, or nowhere. There are at most [`LANES_MAX`] of
-//! them, numbered, so that a set of lanes is a 32-bit word; bit [`HOLD`] stands for mail that is to
-//! stay. A lane keeps its number across reloads as long as its destination is in the config or
-//! somebody is still sending to it.
+//! A lane is a destination: a relay, a domain with mail hosts of its own, a Maildir, or nowhere.
+//! There are at most [`LANES_MAX`] of them, numbered, so that a set of lanes is a 32-bit word; bit
+//! [`HOLD`] stands for mail that is to stay. A lane keeps its number across reloads as long as its
+//! destination is in the config or somebody is still sending to it. Domains come and go with their
+//! mail (`domains`).
 
 use crate::base::buffer::Text;
 use crate::config::{Config, Via};
+use crate::dns::message::HostName;
 use crate::mail::address::Address;
 use core::fmt::Write as _;
 
@@ -18,6 +20,7 @@ pub const HOLD: u32 = 1 << 31;
 
 /// Where a lane leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a lane, and nothing is allocated for a domain")]
 pub enum Destination {
     /// A next hop by SMTP.
     Relay {
@@ -28,6 +31,8 @@ pub enum Destination {
         /// TCP port.
         port: u16,
     },
+    /// The mail hosts of a domain, in lower case or an address literal.
+    Domain(HostName),
     /// A Maildir.
     Maildir(String),
     /// Nowhere.
@@ -39,13 +44,20 @@ impl Destination {
     pub fn name(&self) -> &str {
         match self {
             Destination::Relay { name, .. } => name,
+            Destination::Domain(domain) => domain.as_str(),
             Destination::Maildir(path) => path,
             Destination::Discard => "discard",
         }
     }
+
+    /// True for next hops by SMTP.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Destination::Relay { .. } | Destination::Domain(_))
+    }
 }
 
-/// The destination of a route; none: the mail is to stay.
+/// The destination that a route has for everyone; none: the mail is to stay, or each domain has its
+/// own.
 pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
     match via {
         Via::Relay(number) => config.relays.get(usize::from(*number)).map(|relay| {
@@ -53,12 +65,35 @@ pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
             Destination::Relay { name, host, port: relay.port }
         }),
         Via::Maildir(path) => Some(Destination::Maildir(path.clone())),
-        Via::Hold => None,
+        Via::Mx | Via::Hold => None,
         Via::Discard => Some(Destination::Discard),
     }
 }
 
-/// True if `via` leads to `destination`, without making anything.
+/// The domain whose mail hosts get `recipient`'s mail; none: no route leads there.
+pub fn direct_domain(config: &Config, recipient: Address<'_>) -> Option<HostName> {
+    let recipient = replaced(config, recipient);
+    // Nobody else serves this machine's own users.
+    if *config.route(recipient) != Via::Mx || config.is_local(recipient) {
+        return None;
+    }
+    let mut domain = HostName::new();
+    for character in recipient.domain()?.chars() {
+        // A Text cuts what is too long; a domain fits.
+        let _ = domain.write_char(character.to_ascii_lowercase());
+    }
+    Some(domain)
+}
+
+/// True if `recipient`'s mail goes to `destination`, without making anything.
+pub fn goes_to(config: &Config, recipient: Address<'_>, destination: &Destination) -> bool {
+    if let Destination::Domain(domain) = destination {
+        return direct_domain(config, recipient).is_some_and(|direct| direct == *domain);
+    }
+    leads_to(config, via(config, recipient), destination)
+}
+
+/// True if `via` leads everyone to `destination`.
 pub fn leads_to(config: &Config, via: &Via, destination: &Destination) -> bool {
     match (via, destination) {
         (Via::Relay(number), Destination::Relay { name, host, port }) => {

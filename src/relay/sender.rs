@@ -13,12 +13,14 @@ use super::route::Destination;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
+use crate::dns::lookup::{MailHost, MailHosts};
 use crate::limits::{OUTPUT_BYTES, REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::reader::ReadError;
 use crate::queue::{Queue, Ticket};
 use crate::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Stage};
 use core::fmt::Write as _;
+use core::net::IpAddr;
 use core::time::Duration;
 
 /// How long a connection without mail is kept before QUIT.
@@ -56,6 +58,33 @@ pub enum Progress {
     Closed,
 }
 
+/// What a name was found to lead to.
+#[expect(clippy::large_enum_variant, reason = "one for each sending slot, made at the start")]
+pub enum Ways {
+    /// A relay's addresses.
+    Addresses(Addresses),
+    /// A domain's mail hosts.
+    Hosts(MailHosts),
+}
+
+impl Ways {
+    /// The address number `index`, from 0.
+    pub fn get(&self, index: u8) -> Option<IpAddr> {
+        match self {
+            Ways::Addresses(addresses) => addresses.get(index),
+            Ways::Hosts(hosts) => Some(hosts.get(usize::from(index))?.as_ref()?.address),
+        }
+    }
+
+    /// The mail host with that address.
+    fn host(&self, index: u8) -> Option<&MailHost> {
+        match self {
+            Ways::Addresses(_) => None,
+            Ways::Hosts(hosts) => hosts.get(usize::from(index))?.as_ref(),
+        }
+    }
+}
+
 /// See the module's head.
 pub struct Sender {
     /// What it is doing.
@@ -65,8 +94,8 @@ pub struct Sender {
     /// Changes with every connection, so that late answers find nobody.
     pub generation: u16,
     /// Where the destination's name leads, and how many of those have been tried.
-    pub addresses: Addresses,
-    /// See `addresses`.
+    pub ways: Ways,
+    /// See `ways`.
     pub tried: u8,
     /// When connecting takes too long.
     pub connect_deadline: Option<Instant>,
@@ -91,7 +120,7 @@ impl Sender {
             state: State::Free,
             lane: 0,
             generation: 0,
-            addresses: Addresses::default(),
+            ways: Ways::Addresses(Addresses::default()),
             tried: 0,
             connect_deadline: None,
             input: Buffer::new(2 * REMOTE_LINE_BYTES_MAX),
@@ -122,6 +151,16 @@ impl Sender {
     pub fn connecting_mut(&mut self) -> &mut [u8] {
         self.input.clear();
         self.input.writable()
+    }
+
+    /// True if the answer to the question `ticket` is waited for.
+    pub fn awaits(&self, ticket: u32) -> bool {
+        self.state == State::AwaitAddress && u32::from(self.generation) == ticket >> 16
+    }
+
+    /// The mail host that is spoken to.
+    pub fn mail_host(&self) -> Option<&MailHost> {
+        self.ways.host(self.tried.checked_sub(1)?)
     }
 
     /// The connection stands.

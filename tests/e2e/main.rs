@@ -11,6 +11,7 @@
 mod auth;
 mod bodies;
 mod clients;
+mod domains;
 mod durability;
 mod extensions;
 mod instance;

@@ -84,11 +84,13 @@ impl Run {
              [relay two]\nurl = smtp://two.test:26\n\
              [route @]\nvia = maildir:/m/local\n\
              [route box.test]\nvia = maildir:/m/box\n\
-             [route two.test]\nvia = relay two\n\
+             [route two.test]\nvia = {}\n\
              [route hold.test]\nvia = hold\n\
              [route gone.test]\nvia = discard\n\
              [clients 192.168.1.0/24]\nrelay = yes\n",
-            plan.settings
+            plan.settings,
+            // Half of the worlds find the way to two.test by its mail hosts.
+            if seed.is_multiple_of(2) { "relay two" } else { "mx" }
         );
         let host = Host { hostname: "mote.test", home: "/home", is_embedded: false, run: None };
         let config = parse(text.as_bytes(), &host).unwrap_or_else(|faults| panic!("{faults:?}"));

@@ -11,7 +11,8 @@ use super::rng::Rng;
 use super::shadow::Shadow;
 use super::weather::{Kinds, Weather};
 use mote::base::time::{Instant, Now, UnixTime};
-use mote::daemon::world::{Addresses, Clock, Event, ResolveError, Resolver};
+use mote::daemon::world::{Addresses, Clock, Event, Failure, MailHosts, ResolveError, Resolver};
+use mote::dns::lookup::MailHost;
 use mote::intake::users::{Keys, Vault};
 use mote::limits::RESOLVE_TIMEOUT;
 use mote::queue::disk::{Block, Disk, DiskError};
@@ -41,6 +42,7 @@ pub enum Happening {
     Closed(ConnId),
     Wake(u32, u32),
     Resolved(u32, Result<Addresses, ResolveError>),
+    MailResolved(u32),
     /// The office sends another mail, or several.
     Submit,
     Weather,
@@ -118,6 +120,7 @@ pub struct World {
     pub agenda: BTreeMap<(u64, u64), Happening>,
     pub events: VecDeque<Event>,
     pub names: BTreeMap<String, Vec<core::net::IpAddr>>,
+    mail_hosts: BTreeMap<u32, Result<MailHosts, Failure>>,
     pub clients: BTreeMap<u32, super::client::Client>,
     pub servers: BTreeMap<u32, super::server::Server>,
     pub admins: BTreeMap<u32, super::admin::Admin>,
@@ -151,6 +154,7 @@ impl World {
             agenda: BTreeMap::new(),
             events: VecDeque::new(),
             names: BTreeMap::new(),
+            mail_hosts: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             admins: BTreeMap::new(),
@@ -206,7 +210,10 @@ impl World {
     pub fn power_off(&mut self, kill: bool) {
         self.resolving = 0;
         self.events.clear();
-        self.agenda.retain(|_, what| !matches!(what, Happening::Resolved(..)));
+        let is_answer =
+            |what: &Happening| matches!(what, Happening::Resolved(..) | Happening::MailResolved(_));
+        self.agenda.retain(|_, what| !is_answer(what));
+        self.mail_hosts.clear();
         (self.state_pages_written, self.state_page_failed) = (false, false);
         let World { disk, rng, .. } = self;
         if kill {
@@ -314,13 +321,9 @@ impl Clock for World {
 
 impl Resolver for World {
     fn resolve(&mut self, ticket: u32, host: &str) -> bool {
-        self.op(7, ticket.into());
-        if self.resolving >= 8
-            || (self.resolving > 0 && self.rng.permille(self.weather.resolve_busy))
-        {
+        if !self.may_resolve(ticket) {
             return false;
         }
-        self.resolving += 1;
         let limit = RESOLVE_TIMEOUT.as_millis() as u64;
         let (after, answer) = if self.rng.permille(self.weather.resolve_error) {
             match self.rng.below(3) {
@@ -339,13 +342,55 @@ impl Resolver for World {
         self.plan(after, Happening::Resolved(ticket, answer));
         true
     }
+
+    fn resolve_mail(&mut self, ticket: u32, domain: &str) -> bool {
+        if !self.may_resolve(ticket) {
+            return false;
+        }
+        let limit = RESOLVE_TIMEOUT.as_millis() as u64;
+        let (after, answer) = if self.rng.permille(self.weather.resolve_error) {
+            // A domain that does not exist is a verdict, which no weather may make.
+            (self.rng.below(limit + 1), Err(Failure::Temporary))
+        } else {
+            let mut hosts = MailHosts::default();
+            let known = self.names.get(domain).into_iter().flatten();
+            for (place, address) in hosts.iter_mut().zip(known) {
+                *place = Some(MailHost { name: domain.into(), address: *address });
+            }
+            (self.rng.range(0, 40), Ok(hosts))
+        };
+        note(|| format!("{:>10} resolver: mail for {domain} {ticket:x} in {after} ms", self.now));
+        self.mail_hosts.insert(ticket, answer);
+        self.plan(after, Happening::MailResolved(ticket));
+        true
+    }
+
+    fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>> {
+        self.mail_hosts.remove(&ticket)
+    }
+}
+
+impl World {
+    /// False: too many questions are under way.
+    fn may_resolve(&mut self, ticket: u32) -> bool {
+        self.op(7, ticket.into());
+        let is_busy = self.resolving >= 8
+            || (self.resolving > 0 && self.rng.permille(self.weather.resolve_busy));
+        self.resolving += u32::from(!is_busy);
+        !is_busy
+    }
 }
 
 impl World {
     /// An entry of the agenda that concerns one actor or socket.
     pub fn happens(&mut self, what: Happening) {
         let heard = match what {
-            Happening::Resolved(ticket, answer) => return self.resolved(ticket, answer),
+            Happening::Resolved(ticket, answer) => {
+                return self.resolved(Event::Resolved { ticket, answer });
+            }
+            Happening::MailResolved(ticket) => {
+                return self.resolved(Event::MailResolved { ticket });
+            }
             Happening::Wake(actor, what) => Some((actor, Heard::Wake(what))),
             other => self.net_happens(other),
         };
@@ -369,9 +414,9 @@ impl World {
         }
     }
 
-    fn resolved(&mut self, ticket: u32, answer: Result<Addresses, ResolveError>) {
+    fn resolved(&mut self, event: Event) {
         self.resolving = self.resolving.saturating_sub(1);
-        self.events.push_back(Event::Resolved { ticket, answer });
+        self.events.push_back(event);
     }
 }
 

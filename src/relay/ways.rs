@@ -1,0 +1,127 @@
+//! From a destination's name to a connection: answers of the resolver, one address after the other.
+//!
+//! What a failure means is decisions 6 and 7: an address that does not let us in is followed by the
+//! next, and when there is none left the lane backs off. Only what the name servers say for sure of
+//! a domain ends its mail, and that a domain does not exist only when they still say so after
+//! [`SURE_AFTER`]: a router without its uplink says the same of every name.
+
+use super::forwarder::{Context, Forwarder, Request};
+use super::mailbox::Mailbox;
+use super::network::{Addresses, NetError, ResolveError};
+use super::sender::{State, Ways};
+use crate::base::time::Instant;
+use crate::config::Config;
+use crate::dns::lookup::{Failure, MailHosts};
+use crate::queue::disk::Disk;
+use core::net::SocketAddr;
+
+/// RFC 5321 §4.5.4.2 leaves it to the domain's own server.
+pub(super) const MX_PORT: u16 = 25;
+/// Seconds for which a domain that does not exist may yet turn up.
+const SURE_AFTER: u64 = 15 * 60;
+
+impl Forwarder {
+    /// A name has been looked up.
+    pub fn resolved<W>(
+        &mut self,
+        ticket: u32,
+        answer: Result<Addresses, ResolveError>,
+        context: &mut Context<'_, W>,
+    ) {
+        let slot = (ticket & 0xffff) as usize;
+        let Some(sender) = self.senders.get_mut(slot) else { return };
+        if !sender.awaits(ticket) {
+            return;
+        }
+        match answer {
+            Ok(addresses) => {
+                sender.ways = Ways::Addresses(addresses);
+                self.try_next_address(slot, "has no address", context);
+            }
+            Err(error) => self.lane_failed(slot, error.text(), context),
+        }
+    }
+
+    /// A domain's mail hosts have been looked up.
+    pub fn mail_resolved<W: Disk + Mailbox>(
+        &mut self,
+        ticket: u32,
+        answer: Result<MailHosts, Failure>,
+        context: &mut Context<'_, W>,
+    ) {
+        let slot = (ticket & 0xffff) as usize;
+        let Some(sender) = self.senders.get_mut(slot).filter(|sender| sender.awaits(ticket)) else {
+            return;
+        };
+        match answer {
+            Ok(hosts) => {
+                sender.ways = Ways::Hosts(hosts);
+                self.try_next_address(slot, "has no address", context);
+            }
+            Err(failure) if failure.is_temporary() => {
+                self.lane_failed(slot, failure.text(), context);
+            }
+            Err(failure) => self.refuse_one(slot, failure, context),
+        }
+    }
+
+    /// The name servers say for sure that the lane's mail cannot be delivered: its next message is
+    /// told so. The others ask again, and the answer is remembered.
+    fn refuse_one<W: Disk + Mailbox>(
+        &mut self,
+        slot: usize,
+        failure: Failure,
+        context: &mut Context<'_, W>,
+    ) {
+        let Some(sender) = self.senders.get(slot) else { return };
+        let lane_at = usize::from(sender.lane);
+        let Some(ticket) = self.next_for(lane_at, context.queue) else { return self.release(slot) };
+        let arrival = context.queue.waiting(ticket).map_or(0, |waiting| waiting.arrival);
+        let age = context.queue.run(context.now.instant).saturating_sub(arrival);
+        let Some(lane) = self.lanes.get_mut(lane_at) else { return };
+        if failure == Failure::NoSuchDomain && age < SURE_AFTER {
+            // A router without its uplink says the same of every name.
+            lane.offer(ticket);
+            return self.lane_failed(slot, failure.text(), context);
+        }
+        lane.refusal = Some(failure);
+        self.file_one(slot, lane_at, ticket, context);
+    }
+
+    /// The connection stands.
+    pub fn connected(&mut self, slot: usize, config: &Config, now: Instant) {
+        if let Some(sender) = self.senders.get_mut(slot) {
+            sender.connected(config, now);
+        }
+    }
+
+    /// The connection could not be made.
+    pub fn connect_failed<W>(
+        &mut self,
+        slot: usize,
+        error: NetError,
+        context: &mut Context<'_, W>,
+    ) {
+        self.close(slot);
+        self.try_next_address(slot, error.text(), context);
+    }
+
+    pub(super) fn try_next_address<W>(
+        &mut self,
+        slot: usize,
+        why: &str,
+        context: &mut Context<'_, W>,
+    ) {
+        let port = self.host(slot).map_or(25, |(_, port)| port);
+        let Some(sender) = self.senders.get_mut(slot) else { return };
+        let Some(address) = sender.ways.get(sender.tried) else {
+            return self.lane_failed(slot, why, context);
+        };
+        sender.tried += 1;
+        sender.state = State::AwaitConnection;
+        sender.connect_deadline = Some(context.now.instant + context.config.connect_timeout);
+        if let Some(request) = self.requests.get_mut(slot) {
+            *request = Some(Request::Connect(SocketAddr::new(address, port)));
+        }
+    }
+}
