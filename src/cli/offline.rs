@@ -18,7 +18,7 @@ use crate::daemon::control::{Admin, Control};
 use crate::daemon::listing::{Depth, Listing, Step};
 use crate::daemon::world::Clock as _;
 use crate::intake::devices::Devices;
-use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use crate::intake::import::Import;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{ImageError, ImageFile};
@@ -133,7 +133,7 @@ impl Disk for Spool {
 
 impl DropDirectory for Spool {
     /// Nothing is imported here.
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         None
     }
 

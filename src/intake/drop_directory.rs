@@ -2,11 +2,23 @@
 //!
 //! `sendmail` leaves mail there while the daemon is down. One file is open at a time. The world
 //! checks what it opens (threats 17): a regular file with one link, opened without following links
-//! and without blocking, owned by the user it names as its sender's, of bounded size.
+//! and without blocking, of bounded size. Whose it is it only tells; whether that fits the envelope
+//! is the import's to judge.
 
 /// A drop file's name: 32 hex digits, the file's 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DropName(pub [u8; 32]);
+
+/// A file that has been opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DropFile {
+    /// Its name.
+    pub name: DropName,
+    /// Its owner.
+    pub uid: u32,
+    /// How much there is to read, at most.
+    pub bytes: u64,
+}
 
 /// The drop directory cannot be read or written now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,9 +26,9 @@ pub struct DropError;
 
 /// The drop directory.
 pub trait DropDirectory {
-    /// Opens the next file that is fit to be imported, and tells its owner's uid; what is not fit
-    /// is logged once and left lying. None: nothing more is there.
-    fn next_drop(&mut self) -> Option<(DropName, u32)>;
+    /// Opens the next file that is fit to be imported; what is not fit is logged once and left
+    /// lying. None: nothing more is there.
+    fn next_drop(&mut self) -> Option<DropFile>;
     /// Reads on in the open file; 0 at its end.
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError>;
     /// Removes the file of that name; Ok if it is not there.

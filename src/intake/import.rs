@@ -8,10 +8,11 @@
 //! imported, for it might be one of them.
 //!
 //! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged
-//! and left lying. A full or broken queue leaves everything lying until later.
+//! and left lying. A full or broken queue leaves everything lying until later, which is logged
+//! once; nothing is written for a file before there is room for all of it.
 
 use super::Lookout;
-use super::drop_directory::{DropDirectory, DropName};
+use super::drop_directory::{DropDirectory, DropFile, DropName};
 use super::session::Context;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
@@ -54,8 +55,7 @@ enum State {
 
 /// A drop file on its way in.
 struct Incoming {
-    name: DropName,
-    uid: u32,
+    file: DropFile,
     draft: Draft,
     records: RecordReader,
     /// Bytes of the envelope still to come; none before the head has been read.
@@ -66,6 +66,10 @@ struct Incoming {
     /// An address is beyond ASCII, and the envelope says so.
     needs_utf8: bool,
     is_utf8: bool,
+    /// The sender's record has come.
+    has_sender: bool,
+    /// Bytes that mended line ends have added so far.
+    grown: u64,
     needs: u32,
     is_open_ended: bool,
 }
@@ -75,14 +79,15 @@ enum Fault {
     /// Not what `sendmail` writes: never.
     Bad(&'static str),
     /// Not now.
-    Later,
+    Later(&'static str),
 }
 
 impl From<QueueError> for Fault {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::TooLarge => Fault::Bad("larger than the queue"),
-            _ => Fault::Later,
+            QueueError::Full => Fault::Later("no room in the queue"),
+            QueueError::Disk | QueueError::Broken => Fault::Later("the spool cannot be written"),
         }
     }
 }
@@ -94,6 +99,10 @@ pub struct Import {
     block: Box<Block>,
     input: Buffer,
     rejected: [Option<DropName>; REJECTED_MAX],
+    /// A file for which there was no room, and how much it is known to need.
+    wanted: Option<(DropName, u64)>,
+    /// It has been said that files have to wait.
+    has_complained: bool,
     /// A file may lie behind the place where this walk through the directory is: one more is due.
     again: bool,
     /// Files of messages imported earlier may still be there: when to try to remove them again.
@@ -111,6 +120,8 @@ impl Import {
             block: new_block(),
             input: Buffer::new(4096),
             rejected: [None; REJECTED_MAX],
+            wanted: None,
+            has_complained: false,
             again: false,
             resume_at: None,
             released: false,
@@ -159,25 +170,30 @@ impl Import {
         now: Instant,
     ) {
         self.resume_at = None;
+        let mut has_removed = false;
         let mut from = 0;
         while let Some(waiting) = queue.next_waiting(from) {
             from = waiting.ticket.slot + 1;
             if !waiting.importing || !waiting.readable {
                 continue;
             }
-            let gone = match self.drop_name(queue, world, waiting.ticket) {
-                Ok(Some(name)) => world.remove_drop(name).is_ok() && world.sync_drops().is_ok(),
-                Ok(None) => true,
-                // Which file it was may be known later.
-                Err(ReadError::Disk) => false,
+            match self.drop_name(queue, world, waiting.ticket) {
+                Ok(Some(name)) if world.remove_drop(name).is_ok() => {
+                    queue.import_is_removed(waiting.ticket);
+                    has_removed = true;
+                }
+                Ok(None) => queue.import_is_over(waiting.ticket),
+                // Not removed; or which file it was may be known later.
+                Ok(Some(_)) | Err(ReadError::Disk) => self.resume_at = Some(now + RETRY),
                 // It is held for that; what its file holds is better.
-                Err(_) => continue,
-            };
-            if gone {
-                queue.import_is_over(waiting.ticket);
-            } else {
-                self.resume_at = Some(now + RETRY);
+                Err(_) => {}
             }
+        }
+        // One sync for all of them: there may be as many as the queue has mail.
+        if has_removed && world.sync_drops().is_ok() {
+            queue.removed_imports_are_over();
+        } else if has_removed {
+            self.resume_at = Some(now + RETRY);
         }
     }
 
@@ -225,22 +241,25 @@ impl Import {
     }
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
-        let Some((name, uid)) = context.disk.next_drop() else {
+        let Some(file) = context.disk.next_drop() else {
             if core::mem::take(&mut self.again) {
                 self.state = State::Look;
+            } else {
+                self.has_complained = false;
             }
             return;
         };
         self.state = State::Look;
-        if self.rejected.contains(&Some(name)) {
+        if self.rejected.contains(&Some(file.name)) {
             return;
         }
         self.input.clear();
-        match context.queue.begin(context.disk, Origin::Client, None) {
+        let wanted = self.wanted.filter(|(name, _)| *name == file.name);
+        let size = wanted.map_or(file.bytes, |(_, wanted)| wanted);
+        match context.queue.begin(context.disk, Origin::Client, Some(size)) {
             Ok(draft) => {
                 self.state = State::Read(Incoming {
-                    name,
-                    uid,
+                    file,
                     draft,
                     records: RecordReader::new(),
                     envelope: None,
@@ -249,11 +268,13 @@ impl Import {
                     sender: Text::new(),
                     needs_utf8: false,
                     is_utf8: false,
+                    has_sender: false,
+                    grown: 0,
                     needs: 0,
                     is_open_ended: false,
                 });
             }
-            Err(_) => self.rest(context.now.instant),
+            Err(error) => self.fail(file.name, error.into(), context.now.instant),
         }
     }
 
@@ -271,7 +292,7 @@ impl Import {
         let mut budget = TURN_BYTES_MAX;
         let fault = loop {
             let Ok(count) = context.disk.read_drop(self.input.writable()) else {
-                break Fault::Later;
+                break Fault::Later("it cannot be read");
             };
             self.input.produced(count);
             let step = incoming.take(&mut self.input, &mut self.block, context);
@@ -287,16 +308,28 @@ impl Import {
                 return;
             }
         };
-        let Incoming { name, draft, .. } = incoming;
+        self.give_up(incoming, fault, context);
+    }
+
+    /// Nothing came of what has been read of it.
+    fn give_up<W>(&mut self, incoming: Incoming, fault: Fault, context: &mut Context<'_, W>) {
+        let Incoming { file: DropFile { name, bytes, .. }, draft, grown, .. } = incoming;
         context.queue.abandon(draft);
+        // It is not begun with again before there is room for what it has grown by.
+        self.wanted = Some((name, bytes.saturating_add(grown)));
         self.fail(name, fault, context.now.instant);
     }
 
     fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
+        let text = core::str::from_utf8(&name.0).unwrap_or("?");
         match fault {
-            Fault::Later => self.rest(now),
+            Fault::Later(why) => {
+                if !core::mem::replace(&mut self.has_complained, true) {
+                    log::warn!("drop file {text}: {why}; it is tried again");
+                }
+                self.rest(now);
+            }
             Fault::Bad(why) => {
-                let text = core::str::from_utf8(&name.0).unwrap_or("?");
                 log::error!("drop file {text}: {why}; left where it is");
                 self.rejected.rotate_right(1);
                 if let Some(first) = self.rejected.first_mut() {
@@ -313,12 +346,11 @@ impl Import {
         context: &mut Context<'_, W>,
     ) {
         let now = context.now;
-        let fault = incoming.close(&mut self.block, context).err();
-        let Incoming { name, uid, draft, sender, scan, needs, is_open_ended, .. } = incoming;
-        if let Some(fault) = fault {
-            context.queue.abandon(draft);
-            return self.fail(name, fault, now.instant);
+        if let Err(fault) = incoming.close(&mut self.block, context) {
+            return self.give_up(incoming, fault, context);
         }
+        let Incoming { file, draft, sender, scan, needs, is_open_ended, .. } = incoming;
+        let DropFile { name, uid, .. } = file;
         let (size, count) = (draft.message_len(), draft.recipients());
         let flags = u32::from(scan.traits().bits) | Header::SUBMITTED | Header::IMPORTED;
         let needs = if is_open_ended { 0 } else { needs };
@@ -334,7 +366,7 @@ impl Import {
                     scan.message_id()
                 );
             }
-            Err(_) => self.fail(name, Fault::Later, now.instant),
+            Err(error) => self.fail(name, error.into(), now.instant),
         }
     }
 
@@ -403,7 +435,12 @@ impl Incoming {
             if self.records.is_complete() {
                 let record = self.records.record().map_err(unreadable)?;
                 let lookout = context.lookout;
-                let adopted = Adopted { uid: self.uid, name: self.name };
+                // FORMAT.md: the sender comes first, and nobody sends without one.
+                if matches!(record, Record::Sender(_)) == self.has_sender {
+                    return Err(Fault::Bad("its envelope does not begin with its one sender"));
+                }
+                self.has_sender = true;
+                let adopted = Adopted { uid: self.file.uid, name: self.file.name };
                 adopted.record(record, &mut self.draft, block, context)?;
                 match record {
                     Record::Sender(text) => {
@@ -436,6 +473,7 @@ impl Incoming {
         while !input.is_empty() {
             let (taken, made) = self.lines.push(input.readable(), &mut output);
             input.consume(taken);
+            self.grown = (self.grown + made as u64).saturating_sub(taken as u64);
             self.append(output.get(..made).unwrap_or_default(), block, context)?;
         }
         Ok(())
@@ -512,7 +550,7 @@ impl Adopted {
                 }
                 queue.record(*disk, draft, block, &record)?;
             }
-            // Root may say whose mail it is; nobody else may.
+            // What root says of others is passed over; nobody else may say it.
             Record::Login(uid) if uid != self.uid && self.uid != 0 => {
                 return Err(Fault::Bad("its owner is not its sender"));
             }
@@ -554,52 +592,172 @@ mod tests {
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
 
-    /// A directory whose one file is shown once in each pass.
+    const RECIPIENT: Record<'_> = Record::Recipient(b"c@d");
+    const SENDER: Record<'_> = Record::Sender(b"a@b");
+
+    /// A directory with files that are shown once in each pass.
     #[derive(Default)]
     struct Directory {
+        files: Vec<Vec<u8>>,
+        is_unreadable: bool,
+        shown: usize,
+        read: usize,
         passes: u32,
-        is_shown: bool,
+        removals: u32,
+        syncs: u32,
     }
 
     impl DropDirectory for MemoryDisk<Directory> {
-        fn next_drop(&mut self) -> Option<(DropName, u32)> {
-            let Directory { passes, is_shown } = &mut self.beside;
-            *is_shown = !*is_shown;
-            *passes += u32::from(*is_shown);
-            is_shown.then_some((DropName([b'0'; 32]), 0))
+        fn next_drop(&mut self) -> Option<DropFile> {
+            let Directory { files, shown, read, passes, .. } = &mut self.beside;
+            let file = files.get(*shown);
+            *passes += u32::from(file.is_none());
+            let name = DropName([b'0' + *shown as u8; 32]);
+            *shown = if file.is_none() { 0 } else { *shown + 1 };
+            *read = 0;
+            Some(DropFile { name, uid: 7, bytes: file?.len() as u64 })
         }
-        fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {
-            Err(DropError)
+        fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {
+            let Directory { files, is_unreadable, shown, read, .. } = &mut self.beside;
+            if *is_unreadable {
+                return Err(DropError);
+            }
+            let rest = &files[*shown - 1][*read..];
+            let count = rest.len().min(into.len());
+            into[..count].copy_from_slice(&rest[..count]);
+            *read += count;
+            Ok(count)
         }
         fn remove_drop(&mut self, _: DropName) -> Result<(), DropError> {
+            self.beside.removals += 1;
             Ok(())
         }
         fn sync_drops(&mut self) -> Result<(), DropError> {
+            self.beside.syncs += 1;
             Ok(())
         }
     }
 
-    fn config() -> Config {
-        let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
-        parse(b"relay = hold\n", &host).unwrap()
+    struct Office {
+        config: Config,
+        world: MemoryDisk<Directory>,
+        queue: Queue,
+        import: Import,
+        now: Now,
+    }
+
+    impl Office {
+        fn new(files: Vec<Vec<u8>>) -> Office {
+            let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+            let config = parse(b"relay = hold\n", &host).unwrap();
+            let mut world = MemoryDisk::with(64, Directory { files, ..Directory::default() });
+            format(&mut world, [9; 24], 0).unwrap();
+            let (queue, _) = recover(&mut world, Instant::from_millis(0), 16, None).unwrap();
+            Office { config, world, queue, import: Import::new(0), now: Now::default() }
+        }
+
+        /// A turn, at the next time at which there is something to do.
+        fn turn(&mut self) {
+            let Office { config, world, queue, import, now } = self;
+            now.instant = import.deadline(now.instant).unwrap_or(now.instant);
+            let (lookout, visitors) = (&(), &mut Visitors::default());
+            let (disk, both) = (&mut *world, *now);
+            import.proceed(&mut Context { config, queue, disk, lookout, visitors, now: both });
+            let mut verdicts = Vec::new();
+            queue.commit(world, now.instant, |_, verdict| verdicts.push(verdict));
+            for verdict in verdicts {
+                import.committed(verdict, queue, world, *now);
+            }
+        }
+
+        fn turns(&mut self, count: u32) {
+            for _ in 0..count {
+                self.turn();
+            }
+        }
+    }
+
+    fn file(records: &[Record<'_>], body: &[u8]) -> Vec<u8> {
+        let mut envelope = Vec::new();
+        for record in records {
+            let taken: Result<(), ()> = record.encode(|bytes| {
+                envelope.extend_from_slice(bytes);
+                Ok(())
+            });
+            taken.unwrap();
+        }
+        [&(envelope.len() as u32).to_le_bytes(), envelope.as_slice(), body].concat()
     }
 
     #[test]
     fn what_could_not_be_taken_is_looked_at_again() {
-        let mut world = MemoryDisk::with(64, Directory::default());
-        format(&mut world, [9; 24], 0).unwrap();
-        let (mut queue, _) = recover(&mut world, Instant::from_millis(0), 16, None).unwrap();
-        let (mut import, config) = (Import::new(0), config());
-        let mut now = Now::default();
-        while world.beside.passes < 4 {
-            let next = import.deadline(now.instant);
-            now.instant = next.expect("a file that lies there has been forgotten");
-            assert!(now.instant <= Instant::from_millis(0) + 8 * RETRY);
-            let (queue, lookout) = (&mut queue, &());
-            let disk = &mut world;
-            let visitors = &mut Visitors::default();
-            let config = &config;
-            import.proceed(&mut Context { config, queue, disk, lookout, visitors, now });
+        let mut office = Office::new(vec![file(&[SENDER, RECIPIENT], b"x")]);
+        office.world.beside.is_unreadable = true;
+        while office.world.beside.passes < 4 {
+            office.turn();
+            let at = office.now.instant;
+            assert!(at <= Instant::from_millis(0) + 8 * RETRY, "a file has been forgotten");
         }
+    }
+
+    /// Without a sender nothing is begun at a next hop, whose slot then waited for ever.
+    #[test]
+    fn an_envelope_begins_with_its_one_sender() {
+        for (records, messages) in [
+            (&[SENDER, RECIPIENT][..], 1),
+            (&[SENDER, Record::Login(7), RECIPIENT], 1),
+            (&[RECIPIENT], 0),
+            (&[RECIPIENT, SENDER], 0),
+            (&[Record::Login(7), SENDER, RECIPIENT], 0),
+            (&[SENDER, SENDER, RECIPIENT], 0),
+            (&[SENDER, RECIPIENT, SENDER], 0),
+            (&[SENDER], 0),
+            (&[], 0),
+        ] {
+            let mut office = Office::new(vec![file(records, b"Subject: x\n\nx\n")]);
+            office.turns(5);
+            assert_eq!(office.queue.messages(), messages, "{records:?}");
+            assert_eq!(office.world.beside.removals, messages, "{records:?}");
+        }
+    }
+
+    /// The queue was written full and emptied again every five seconds.
+    #[test]
+    fn a_file_is_not_begun_with_before_there_is_room_for_it() {
+        // With CRLF it is twice as long.
+        let long = file(&[SENDER, RECIPIENT], &[b'\n'; 40_000]);
+        let mut office = Office::new(vec![long]);
+        let mut fill = |blocks: u64| {
+            let size = blocks * 3968 - 1024;
+            office.queue.begin(&mut office.world, Origin::Client, Some(size)).unwrap()
+        };
+        let (most, some) = (fill(35), fill(10));
+        let before = office.queue.counters().writes;
+        office.turns(20);
+        assert_eq!(office.queue.counters().writes, before, "there is no room for its bytes");
+        office.queue.abandon(some);
+        office.turns(5);
+        let written = office.queue.counters().writes;
+        assert!(written > before + 5, "there is, but not for what they become");
+        office.turns(40);
+        assert_eq!(office.queue.counters().writes, written);
+        office.queue.abandon(most);
+        office.turns(20);
+        assert_eq!((office.queue.messages(), office.world.beside.removals), (1, 1));
+    }
+
+    /// Hundreds of them were synced one by one at every start.
+    #[test]
+    fn files_of_mail_that_is_in_the_queue_are_removed_by_one_sync() {
+        let mut office = Office::new(vec![file(&[SENDER, RECIPIENT], b"x\n"); 5]);
+        office.turns(20);
+        assert_eq!((office.queue.messages(), office.world.beside.syncs), (5, 5));
+        let Office { world, import, now, .. } = &mut office;
+        let (mut queue, _) = recover(world, now.instant, 16, None).unwrap();
+        let importing = |queue: &Queue| queue.next_waiting(0).unwrap().importing;
+        assert!(importing(&queue));
+        import.resume(&mut queue, world, now.instant);
+        assert!(!importing(&queue));
+        assert_eq!((world.beside.removals, world.beside.syncs), (10, 6));
     }
 }

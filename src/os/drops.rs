@@ -18,7 +18,7 @@
 //! 32 hex digits, 64 complaints between restarts on the reading side.
 
 use crate::daemon::world::Random as _;
-use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use crate::os::folder::Folder;
 use crate::os::process;
 use crate::os::random::SystemRandom;
@@ -142,7 +142,7 @@ impl Drops {
 }
 
 impl DropDirectory for Drops {
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         self.open = None;
         while let Some(entry) = self.next_entry() {
             let name = entry.file_name();
@@ -158,9 +158,10 @@ impl DropDirectory for Drops {
                 continue;
             };
             match self.examine(name) {
-                Ok((open, owner)) => {
+                Ok((open, uid)) => {
+                    let bytes = open.left;
                     self.open = Some(open);
-                    return Some((drop_name, owner));
+                    return Some(DropFile { name: drop_name, uid, bytes });
                 }
                 Err(unfit) => self.complain(&entry, unfit),
             }
@@ -421,12 +422,13 @@ mod tests {
         let name = spool.leave("From: x\n\nbody").unwrap();
         let path = spool.path.join(core::str::from_utf8(&name.0).unwrap());
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
-        assert_eq!(spool.drops.next_drop(), Some((name, process::user_id())));
+        let expected = DropFile { name, uid: process::user_id(), bytes: 4 + 8 + 13 };
+        assert_eq!(spool.drops.next_drop(), Some(expected));
         assert_eq!(spool.read(), b"\x08\0\0\0envelopeFrom: x\n\nbody");
         assert_eq!(spool.drops.next_drop(), None);
         assert_eq!(spool.drops.read_drop(&mut [0; 1]), Err(DropError));
         // Not removed: it is found again, in the next scan.
-        assert_eq!(spool.drops.next_drop(), Some((name, process::user_id())));
+        assert_eq!(spool.drops.next_drop(), Some(expected));
         for _ in 0..2 {
             spool.drops.remove_drop(name).unwrap();
         }
@@ -440,7 +442,7 @@ mod tests {
         let mut spool = Spool::new();
         let mut left: Vec<_> = (0..20).map(|_| spool.leave("x").unwrap()).collect();
         let mut found: Vec<_> =
-            core::iter::from_fn(|| spool.drops.next_drop()).map(|(name, _)| name).collect();
+            core::iter::from_fn(|| spool.drops.next_drop()).map(|file| file.name).collect();
         left.sort();
         found.sort();
         assert_eq!(left, found);
@@ -534,7 +536,7 @@ mod tests {
         if std::os::unix::fs::chown(spool.name('1'), Some(12_345), None).is_err() {
             return; // Only root can give files away.
         }
-        assert_eq!(spool.drops.next_drop().map(|(_, owner)| owner), Some(12_345));
+        assert_eq!(spool.drops.next_drop().map(|file| file.uid), Some(12_345));
     }
 
     #[test]

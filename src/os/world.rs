@@ -14,7 +14,7 @@ use crate::daemon::world::{
     Accepted, Clock, Event, Failure, MailHosts, Net, NetError, Random, Resolver, Secured, Side,
     Token, Transfer,
 };
-use crate::intake::drop_directory::{DropDirectory, DropError, DropName};
+use crate::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use crate::intake::users::{Keys, Vault};
 use crate::limits::LISTENERS_MAX;
 use crate::os::clock::SystemClock;
@@ -547,7 +547,7 @@ impl Mailbox for World {
 }
 
 impl DropDirectory for World {
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         self.drops.next_drop()
     }
 
@@ -726,7 +726,8 @@ mod tests {
         let directory = drop_path(&home.path().join("deep/spool"));
         let name = drops::leave(&directory, 10_000, b"", &mut &b"mail"[..]).unwrap();
         until(&mut world, |event| matches!(event, Event::Drop).then_some(()));
-        assert_eq!(world.next_drop(), Some((name, process::user_id())));
+        let found = world.next_drop().map(|file| (file.name, file.uid));
+        assert_eq!(found, Some((name, process::user_id())));
         world.remove_drop(name).unwrap();
         world.sync_drops().unwrap();
 

@@ -65,6 +65,7 @@ pub(super) struct Index {
     pub(super) recipients: Row<u8>,
     /// `run` at arrival, seconds.
     pub(super) arrival: Row<u32>,
+    /// 0, or the drop file may still be there: 1, or [`Index::REMOVED`].
     pub(super) imported: Row<u8>,
     pub(super) due: Row<u32>,
     pub(super) needs: Row<u32>,
@@ -75,6 +76,9 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// The drop file is removed; it may come back with a power cut.
+    pub(super) const REMOVED: u8 = 2;
+
     pub(super) fn new(slots: u32) -> Index {
         Index {
             uses: Row::new(slots),

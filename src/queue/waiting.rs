@@ -6,7 +6,7 @@
 
 use super::block::State;
 use super::image::{Queue, Ticket};
-use super::index::Use;
+use super::index::{Index, Use};
 
 /// What is known of a waiting message without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +85,24 @@ impl Queue {
             self.index.needs.set(ticket.slot, needs);
             self.index.ready.set(ticket.slot, ready);
             self.index.due.set(ticket.slot, u32::try_from(due).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Its drop file is removed, but not yet durably.
+    pub fn import_is_removed(&mut self, ticket: Ticket) {
+        if self.live_state(ticket).is_some() {
+            self.index.imported.set(ticket.slot, Index::REMOVED);
+        }
+    }
+
+    /// The removals are durable.
+    pub fn removed_imports_are_over(&mut self) {
+        let mut from = 0;
+        while let Some(slot) = self.index.find(from, Use::Message) {
+            from = slot + 1;
+            if self.index.imported.get(slot) == Index::REMOVED {
+                self.index.imported.set(slot, 0);
+            }
         }
     }
 

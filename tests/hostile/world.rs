@@ -14,7 +14,7 @@ use mote::daemon::world::{
     Accepted, Addresses, Clock, Event, Failure, MailHosts, Net, NetError, Peer, ResolveError,
     Resolver, Secured, Side, Token, Transfer,
 };
-use mote::intake::drop_directory::{DropDirectory, DropError, DropName};
+use mote::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use mote::queue::disk::{Block, Disk, DiskError};
 use mote::queue::recovery::{format, recover};
 use mote::relay::mailbox::{Mailbox, MailboxError};
@@ -376,7 +376,7 @@ impl Mailbox for World {
 
 /// And nothing lies in the drop directory.
 impl DropDirectory for World {
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         None
     }
     fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {

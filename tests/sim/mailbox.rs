@@ -2,7 +2,7 @@
 
 use super::rng::Rng;
 use super::world::{World, note};
-use mote::intake::drop_directory::{DropDirectory, DropError, DropName};
+use mote::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use mote::relay::mailbox::{Mailbox, MailboxError};
 use std::collections::BTreeMap;
 
@@ -106,17 +106,21 @@ impl Drops {
 }
 
 impl DropDirectory for World {
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         self.op(30, 0);
         let drops = &mut self.drops;
         drops.open = None;
         let after = drops.cursor;
         let mut files = drops.files.iter().filter(|(_, file)| !file.is_removed);
         let found = files.find(|(name, _)| after.is_none_or(|after| **name > after));
-        let found = found.map(|(name, file)| (*name, file.uid));
-        drops.cursor = found.map(|(name, _)| name);
-        drops.open = found.map(|(name, _)| (name, 0));
-        found.map(|(name, uid)| (DropName(name), uid))
+        let found = found.map(|(name, file)| DropFile {
+            name: DropName(*name),
+            uid: file.uid,
+            bytes: file.bytes.len() as u64,
+        });
+        drops.cursor = found.map(|file| file.name.0);
+        drops.open = found.map(|file| (file.name.0, 0));
+        found
     }
 
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {

@@ -3,7 +3,7 @@
 use super::{Cuts, assert_printable};
 use mote::base::time::{Instant, Now};
 use mote::config::{Config, Host, parse};
-use mote::intake::drop_directory::{DropDirectory, DropError, DropName};
+use mote::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use mote::intake::import::Import;
 use mote::intake::session::Context;
 use mote::intake::visitors::Visitors;
@@ -89,10 +89,11 @@ impl Disk for World {
 }
 
 impl DropDirectory for World {
-    fn next_drop(&mut self) -> Option<(DropName, u32)> {
+    fn next_drop(&mut self) -> Option<DropFile> {
         let is_first = !self.is_shown;
         self.is_shown = true;
-        is_first.then_some((DropName([b'7'; 32]), 1000))
+        let bytes = self.file.len() as u64;
+        is_first.then_some(DropFile { name: DropName([b'7'; 32]), uid: 1000, bytes })
     }
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {
         let rest = &self.file[self.read..];
