@@ -76,6 +76,8 @@ pub struct Attempt {
     edit: Edit,
     dots: DotWriter,
     client: Text<128>,
+    /// The sender's record has been read.
+    has_sender: bool,
     /// For a mailbox: who it is from, and the first of its recipients there.
     sender: Text<ADDRESS_BYTES_MAX>,
     /// See `sender`.
@@ -123,6 +125,7 @@ impl Attempt {
             edit: Edit::new(remove_bcc, traits.has(Traits::NO_HEADER)),
             dots: DotWriter::new(),
             client: Text::new(),
+            has_sender: false,
             sender: Text::new(),
             recipient: Text::new(),
             additions: Text::new(),
@@ -292,6 +295,11 @@ impl Attempt {
             let Some(record) = self.message.record(queue, *disk, block)? else {
                 return Ok(false);
             };
+            // FORMAT.md: the sender comes first, and there is one; or it is no envelope.
+            if matches!(record, Record::Sender(_)) == self.has_sender {
+                return Err(ReadError::Unreadable);
+            }
+            self.has_sender = true;
             match record {
                 Record::Sender(sender) => {
                     let sender = outgoing_sender(sender, config)?;
@@ -534,4 +542,49 @@ impl Attempt {
 fn own_reply((subject, detail): (u16, u16), text: &str) -> RemoteReply {
     let status = Some(Status { class: 5, subject, detail });
     RemoteReply { code: 554, status, text: Text::from(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Instant;
+    use crate::config::{Host, parse};
+    use crate::queue::disk::new_block;
+    use crate::queue::draft::{Origin, Summary};
+    use crate::queue::memory_disk::MemoryDisk;
+    use crate::queue::recovery::{format, recover};
+
+    /// What an image holds was not always written by this program.
+    #[test]
+    fn an_envelope_begins_with_its_one_sender() {
+        let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+        let config = parse(b"relay = hold\n[route *]\nvia = discard\n", &host).unwrap();
+        let (sender, recipient) = (Record::Sender(b"a@b"), Record::Recipient(b"c@d"));
+        let start = Instant::default();
+        for (records, expected) in [
+            (&[sender, recipient][..], Ok(())),
+            (&[sender, Record::Login(7), recipient], Ok(())),
+            (&[recipient], Err(ReadError::Unreadable)),
+            (&[recipient, sender], Err(ReadError::Unreadable)),
+            (&[Record::Login(7), sender, recipient], Err(ReadError::Unreadable)),
+            (&[sender, sender, recipient], Err(ReadError::Unreadable)),
+        ] {
+            let mut disk = MemoryDisk::new(64);
+            format(&mut disk, [9; 24], 0).unwrap();
+            let (mut queue, _) = recover(&mut disk, start, 16, None).unwrap();
+            let mut block = new_block();
+            let mut draft = queue.begin(&mut disk, Origin::Client, None).unwrap();
+            for record in records {
+                queue.record(&mut disk, &mut draft, &mut block, record).unwrap();
+            }
+            let summary = Summary::default();
+            let ticket = queue.finish(&mut disk, draft, &mut block, 1, summary, start).unwrap();
+            queue.commit(&mut disk, start, |_, _| {});
+            let (queue, disk, config) = (&queue, &mut disk, &config);
+            let destination = &Destination::Discard;
+            let mut scope = Scope { config, queue, disk, now: Now::default(), destination };
+            let mut attempt = Attempt::open(ticket, &mut block, &mut scope).unwrap();
+            assert_eq!(attempt.read_envelope(&mut block, &mut scope), expected, "{records:?}");
+        }
+    }
 }

@@ -310,6 +310,8 @@ impl Sender {
                 None
             }
             ClientEvent::Wait => {
+                // Nothing would wake it: this state of the machine has no deadline.
+                debug_assert!(self.attempt.is_none() || !self.client.is_ready());
                 if !self.is_idle() {
                     return Some(Progress::Waiting);
                 }
