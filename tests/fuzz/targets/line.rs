@@ -1,7 +1,9 @@
-//! Lines of commands, and the dots of a message: only CRLF ends the one, only CRLF.CRLF the other.
+//! Lines of commands, and the dots of a message: only CRLF ends the one, only CRLF.CRLF the other;
+//! and messages in chunks, which end where they were said to.
 
 use super::Cuts;
 use mote::limits::LINE_BYTES_MAX;
+use mote::smtp::chunk::ChunkReader;
 use mote::smtp::data::{DotReader, DotWriter, Piece};
 use mote::smtp::line::{Flaw, Line, find_line, skip_line};
 
@@ -175,4 +177,52 @@ fn write_dots(pieces: &[&[u8]], mut cuts: Cuts) {
     let is_lone = |at: usize| inside[at] == b'.' && (at == 0 || inside[at - 1] == b'\n');
     let is_doubled = |at: usize| inside.get(at + 1) == Some(&b'.');
     assert!((0..inside.len()).filter(|at| is_lone(*at)).all(is_doubled));
+}
+
+/// Takes the input for a message in chunks, BINARYMIME or not; it is read the same, however it and
+/// its chunks are cut.
+pub(super) fn chunk(input: &[u8]) {
+    let (mut cuts, text) = Cuts::read(input);
+    let chunks = cuts.pieces(text);
+    for is_binary in [false, true] {
+        let (message, is_bare) = read_chunks(is_binary, &chunks, cuts);
+        let expected = !is_binary && is_bare_somewhere(text);
+        assert_eq!(is_bare, expected);
+        assert!(is_bare && text.starts_with(&message) || message == text);
+        assert_eq!(read_chunks(is_binary, &[text], Cuts::WHOLE).1, is_bare);
+    }
+}
+
+fn read_chunks(is_binary: bool, chunks: &[&[u8]], mut cuts: Cuts) -> (Vec<u8>, bool) {
+    let mut reader = ChunkReader::new(is_binary);
+    let mut message = Vec::new();
+    for (number, chunk) in chunks.iter().enumerate() {
+        reader.begin(chunk.len() as u64);
+        // Commands follow, and never become text.
+        let wire = [chunk, &b"BDAT 0 LAST\r\n"[..]].concat();
+        let (mut taken, mut shown) = (0, 0);
+        loop {
+            let (consumed, piece) = reader.step(&wire[taken..shown]);
+            taken += consumed;
+            match piece {
+                Piece::Bytes(bytes) if !reader.is_bare(false) => message.extend_from_slice(bytes),
+                // What comes behind a bare one is refused with it.
+                Piece::Bytes(_) | Piece::Bare => (),
+                Piece::More => shown += cuts.next(wire.len() - shown),
+                Piece::End => break,
+            }
+            assert!(taken <= chunk.len() && consumed + usize::from(piece == Piece::More) > 0);
+        }
+        assert_eq!(taken, chunk.len(), "of chunk {number}");
+    }
+    (message, reader.is_bare(true))
+}
+
+fn is_bare_somewhere(text: &[u8]) -> bool {
+    let is_bare = |at: usize| match text[at] {
+        b'\n' => at == 0 || text[at - 1] != b'\r',
+        b'\r' => text.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    (0..text.len()).any(is_bare)
 }

@@ -5,7 +5,7 @@
 //! input with two bytes that choose how the rest is cut, and holds that the cuts change nothing.
 //! What a finding taught becomes a test of its own beside the code, named after the bug.
 //!
-//! - `line` lines, dots out and dots in · `words` commands and addresses
+//! - `line` lines, dots out and dots in, chunks · `words` commands and addresses
 //! - `settings` the config, and users
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
 //! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
@@ -32,6 +32,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", words::address),
+    ("chunk", line::chunk),
     ("client", client::client),
     ("command", words::command),
     ("config", settings::config),
