@@ -67,7 +67,10 @@ impl Place {
     }
 
     fn serve(&self) -> Daemon {
-        let mut command = self.command(&["serve"]);
+        self.watch(self.command(&["serve"]))
+    }
+
+    fn watch(&self, mut command: Command) -> Daemon {
         let log = fs::File::create(self.path("log")).unwrap();
         command.stderr(log).stdout(Stdio::null());
         let mut daemon = Daemon(command.spawn().unwrap());
@@ -390,7 +393,7 @@ fn the_spool_follows_its_size() {
 
     place.configure("spool-size = 2M");
     let daemon = place.serve();
-    assert!(place.log().contains("spool: grown from "), "{}", place.log());
+    assert!(place.log().contains("grown from 256 to 2048 KiB"), "{}", place.log());
     assert_eq!((length(), place.ids()), (2 << 20, vec![id.clone()]));
     for _ in 0..12 {
         place.send(&filling);
@@ -405,9 +408,46 @@ fn the_spool_follows_its_size() {
     daemon.kill();
 
     let daemon = place.serve();
-    assert!(place.log().contains("spool: shrunk from "), "{}", place.log());
+    assert!(place.log().contains("shrunk from 2048 to 300 KiB"), "{}", place.log());
     assert_eq!(length(), 300 << 10);
     place.send(MAIL);
+    daemon.kill();
+    assert_eq!(place.run(&["spool", "check"]).code, 0);
+}
+
+/// It stayed for ever, and was told as the spool's size.
+#[test]
+fn what_a_power_cut_left_of_growing_is_given_back() {
+    let place = Place::new("spool-size = 256K");
+    let length = || fs::metadata(place.image()).unwrap().len();
+    let grow_by_a_cut = || {
+        let image = fs::File::options().write(true).open(place.image()).unwrap();
+        image.set_len(3 << 20).unwrap();
+    };
+    let daemon = place.serve();
+    let id = place.send(MAIL);
+    daemon.kill();
+    grow_by_a_cut();
+    place.configure("spool-size = 4M");
+    let mut command = Command::new("sh");
+    // A disk of 3 MiB, as far as this process is concerned.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 6144; exec \"$@\"", "sh"]);
+    let serve = place.command(&["serve"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    let daemon = place.watch(command);
+    assert!(place.log().contains("the spool stays at 256 KiB"), "{}", place.log());
+    assert_eq!((length(), place.ids()), (256 << 10, vec![id.clone()]));
+    daemon.kill();
+    grow_by_a_cut();
+    place.configure("");
+    let daemon = place.serve();
+    assert_eq!((length(), place.ids()), (256 << 10, vec![id.clone()]));
+    daemon.kill();
+    grow_by_a_cut();
+    place.configure("spool-size = 2M");
+    let daemon = place.serve();
+    assert!(place.log().contains("grown from 256 to 2048 KiB"), "{}", place.log());
+    assert_eq!((length(), place.ids()), (2 << 20, vec![id]));
     daemon.kill();
     assert_eq!(place.run(&["spool", "check"]).code, 0);
 }

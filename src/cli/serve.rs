@@ -18,7 +18,8 @@ use crate::os::random::SystemRandom;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, mailbox, process, signals};
 use crate::queue::block::Foreign;
-use crate::queue::disk::{BLOCK_BYTES, Disk as _};
+use crate::queue::disk::BLOCK_BYTES;
+use crate::queue::layout::blocks_for;
 use crate::queue::recovery::{RecoverError, format, recover};
 use crate::queue::resize::{Fit, fit};
 use std::ffi::OsString;
@@ -155,29 +156,29 @@ fn open(config: &Config, places: &[(u8, world::Listen)]) -> Result<(World, Daemo
 /// Gives the image the size that the config asks for; an image has what it was made with where
 /// the config says nothing.
 fn resize(world: &mut World, config: &Config, now: Instant) -> Result<(), RecoverError> {
-    let Some(size) = config.spool_size else { return Ok(()) };
-    let blocks = u32::try_from(size / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
-    let kibibytes = |slots: u32| u64::from(slots) * BLOCK_BYTES as u64 / 1024;
-    let before = world.blocks();
-    match fit(world, blocks, now)? {
+    let blocks = |size: u64| u32::try_from(size / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+    let kibibytes = |blocks: u32| u64::from(blocks) * BLOCK_BYTES as u64 / 1024;
+    // As `spool-size` counts: with the blocks that hold no mail.
+    let whole = |slots: u32| kibibytes(blocks_for(slots));
+    match fit(world, config.spool_size.map(blocks), now)? {
         Fit::Same => {}
         Fit::Grown { from, to } => {
-            log::info!("spool: grown from {} to {} KiB", kibibytes(from), kibibytes(to));
+            log::info!("spool: grown from {} to {} KiB", whole(from), whole(to));
         }
         Fit::Shrunk { from, to } => {
-            log::info!("spool: shrunk from {} to {} KiB", kibibytes(from), kibibytes(to));
+            log::info!("spool: shrunk from {} to {} KiB", whole(from), whole(to));
         }
-        Fit::Occupied { used } => log::warn!(
+        Fit::Occupied { used, slots } => log::warn!(
             "spool-size is less than the spool has, and {} KiB of mail stand in what would go: it \
              stays at {} KiB. Let the mail go, or remove it, and start again; or set spool-size \
              back",
             kibibytes(used),
-            kibibytes(before)
+            whole(slots)
         ),
-        Fit::NoRoom => log::warn!(
+        Fit::NoRoom { slots } => log::warn!(
             "spool-size is more than the disk has room for: the spool stays at {} KiB. Make room, \
              and start again",
-            kibibytes(before)
+            whole(slots)
         ),
     }
     Ok(())

@@ -5,7 +5,9 @@
 //! A last group that was short is completed that way too. Shrinking: only if nothing stands on
 //! what goes; the superblock first, then the file. So an image is as large as its newest superblock
 //! says at any moment, and the power may be cut at any: what is left is the old size or the new.
-//! The recovery that follows writes the other superblock too.
+//! The recovery that follows writes the other superblock too. What a cut has left of an attempt to
+//! grow is given back before anything else: a disk that has no room now has at least that again,
+//! and what grows is filled anew, for nobody knows how much of it was.
 //!
 //! What is new may have been the image's before, in a larger life: whole blocks in there are wiped,
 //! and the new state pages call everything dead that this epoch or an earlier one could have left
@@ -48,13 +50,22 @@ pub enum Fit {
     Occupied {
         /// On so many slots.
         used: u32,
+        /// How large it is.
+        slots: u32,
     },
     /// It stays as small as it is: the file system has no room.
-    NoRoom,
+    NoRoom {
+        /// How large it is.
+        slots: u32,
+    },
 }
 
-/// Makes the image on `disk` one of `blocks` blocks.
-pub fn fit(disk: &mut impl Extent, blocks: u32, now: Instant) -> Result<Fit, RecoverError> {
+/// Makes the image on `disk` one of `blocks` blocks; without that it keeps the size it has.
+pub fn fit(
+    disk: &mut impl Extent,
+    blocks: impl Into<Option<u32>>,
+    now: Instant,
+) -> Result<Fit, RecoverError> {
     // As recovery does: what is read is durable (I6).
     disk.sync()?;
     let roots = match Roots::read(disk, &mut |_| {}) {
@@ -65,10 +76,16 @@ pub fn fit(disk: &mut impl Extent, blocks: u32, now: Instant) -> Result<Fit, Rec
     let (Some(seal), Some((superblock, copy))) = (roots.seal, roots.newest) else {
         return Ok(Fit::Same);
     };
-    let (from, to) = (superblock.slots, layout::slots_in(blocks));
+    let from = superblock.slots;
     let needed = layout::blocks_for(from);
+    let blocks = blocks.into().unwrap_or(needed);
+    let to = layout::slots_in(blocks);
     if to == 0 || from == 0 || needed > disk.blocks() {
         return Ok(Fit::Same);
+    }
+    if layout::slots_in(disk.blocks()) > from {
+        // What a cut has left of an earlier change. Where it stays, it is in nobody's way.
+        let _ = disk.set_blocks(needed);
     }
     let mut image = Image { disk, seal, superblock, copy };
     if to > from {
@@ -78,12 +95,11 @@ pub fn fit(disk: &mut impl Extent, blocks: u32, now: Instant) -> Result<Fit, Rec
         let looked = inspect(image.disk, now, |_| {})?;
         let used = looked.used_from(to);
         if used > 0 {
-            return Ok(Fit::Occupied { used });
+            return Ok(Fit::Occupied { used, slots: from });
         }
         image.write_size(to)?;
     }
     if image.disk.blocks() > blocks {
-        // What a cut has left of an earlier change goes too; where it stays, it is in nobody's way.
         let _ = image.disk.set_blocks(blocks);
     }
     Ok(if to < from { Fit::Shrunk { from, to } } else { Fit::Same })
@@ -100,13 +116,13 @@ impl<D: Extent> Image<'_, D> {
     fn grow(&mut self, blocks: u32, to: u32) -> Result<Fit, RecoverError> {
         let (from, before) = (self.superblock.slots, self.disk.blocks());
         if before < blocks && self.disk.set_blocks(blocks).is_err() {
-            return Ok(Fit::NoRoom);
+            return Ok(Fit::NoRoom { slots: from });
         }
         match self.prepare(from, to) {
             Ok(()) => {}
             Err(DiskError::Full) => {
                 let _ = self.disk.set_blocks(before);
-                return Ok(Fit::NoRoom);
+                return Ok(Fit::NoRoom { slots: from });
             }
             Err(error) => return Err(error.into()),
         }
@@ -176,6 +192,8 @@ mod tests {
         /// What the power may be cut at, if it is of interest.
         moments: Option<Vec<(Vec<Block>, Vec<Op>)>>,
         room: u32,
+        /// It cannot be made shorter.
+        is_stiff: bool,
     }
 
     #[derive(Clone)]
@@ -188,7 +206,8 @@ mod tests {
         fn new(blocks: u32) -> Disc {
             let bytes = vec![[0; BLOCK_BYTES]; blocks as usize];
             let (durable, now) = (bytes.clone(), bytes);
-            Disc { durable, now, pending: Vec::new(), moments: None, room: u32::MAX }
+            let pending = Vec::new();
+            Disc { durable, now, pending, moments: None, room: u32::MAX, is_stiff: false }
         }
 
         fn note(&mut self) {
@@ -225,7 +244,7 @@ mod tests {
 
     impl Extent for Disc {
         fn set_blocks(&mut self, blocks: u32) -> Result<(), DiskError> {
-            if blocks > self.room {
+            if blocks > self.room || (self.is_stiff && blocks < self.blocks()) {
                 return Err(DiskError::Full);
             }
             self.now.resize(blocks as usize, [0x5a; BLOCK_BYTES]);
@@ -259,8 +278,7 @@ mod tests {
                 Op::Length(_) => {}
             }
         }
-        let (durable, now) = (bytes.clone(), bytes);
-        Disc { durable, now, pending: Vec::new(), moments: None, room: u32::MAX }
+        Disc { durable: bytes.clone(), now: bytes, ..Disc::new(0) }
     }
 
     fn add(disk: &mut Disc, queue: &mut Queue, len: usize) -> Ticket {
@@ -313,7 +331,10 @@ mod tests {
             assert_eq!(slots(&mut disk, &tickets), large);
             if small < large {
                 let kept = fit(&mut disk, from, NOW).unwrap();
-                assert!(matches!(kept, Fit::Occupied { used } if used > 0), "{kept:?}");
+                assert!(
+                    matches!(kept, Fit::Occupied { used, slots } if used > 0 && slots == large),
+                    "{kept:?}"
+                );
             }
             let (mut queue, _) = recover(&mut disk, NOW, 16, None).unwrap();
             tickets.drain(6..).for_each(|ticket| assert!(queue.remove(ticket, NOW)));
@@ -338,10 +359,11 @@ mod tests {
         let late = add(&mut disk, &mut queue, 9000);
         assert!(late.slot >= 300 && queue.remove(late, NOW));
         queue.commit(&mut disk, NOW, |_, _| {});
-        // The file is not cut, as if the power had been.
+        // The file is not made shorter, nor can it be.
         let left = disk.now.clone();
         assert!(matches!(fit(&mut disk, 100, NOW), Ok(Fit::Shrunk { .. })));
         disk.now.extend_from_slice(&left[disk.now.len()..]);
+        disk.is_stiff = true;
         assert!(matches!(fit(&mut disk, 400, NOW), Ok(Fit::Grown { .. })));
         let (_, found) = recover(&mut disk, NOW, 16, None).unwrap();
         assert_eq!((found.messages, found.damaged, found.dropped), (tickets.len() as u32, 0, 0));
@@ -349,8 +371,12 @@ mod tests {
 
     #[test]
     fn a_cut_anywhere_leaves_the_old_size_or_the_new() {
-        for (from, to) in [(64, 190), (173, 360), (360, 64), (400, 230)] {
+        let cases = [(64, 64, 190), (173, 173, 360), (360, 360, 64), (400, 400, 230)];
+        // What an earlier cut has left: less, or more, than is wanted now.
+        for (from, left, to) in cases.into_iter().chain([(64, 130, 190), (64, 400, 190)]) {
             let (mut disk, tickets) = image(from);
+            disk.set_blocks(left).unwrap();
+            disk.sync().unwrap();
             disk.moments = Some(Vec::new());
             fit(&mut disk, to, NOW).unwrap();
             let moments = disk.moments.take().unwrap();
@@ -364,7 +390,7 @@ mod tests {
                     // A start tries again, and gets there.
                     fit(&mut cut, to, NOW).unwrap();
                     assert_eq!(slots(&mut cut, &tickets), sizes[1]);
-                    assert!(cut.blocks() <= from.max(to));
+                    assert!(cut.blocks() <= left.max(to));
                 }
             }
         }
@@ -374,12 +400,38 @@ mod tests {
     fn what_cannot_be_is_left_alone() {
         let (mut disk, tickets) = image(64);
         disk.room = 100;
-        assert_eq!(fit(&mut disk, 200, NOW), Ok(Fit::NoRoom));
+        assert_eq!(fit(&mut disk, 200, NOW), Ok(Fit::NoRoom { slots: 59 }));
         assert_eq!((disk.blocks(), slots(&mut disk, &tickets)), (64, 59));
         assert_eq!(fit(&mut disk, 4, NOW), Ok(Fit::Same));
         disk.now[0] = [0; BLOCK_BYTES];
         disk.now[1] = [0; BLOCK_BYTES];
         assert_eq!(fit(&mut disk, 200, NOW), Ok(Fit::Same));
         assert_eq!(fit(&mut Disc::new(64), 200, NOW), Ok(Fit::Same));
+    }
+
+    /// It stayed for ever, and was taken for the spool's size.
+    #[test]
+    fn what_a_cut_has_left_of_growing_is_given_back() {
+        for blocks in [Some(900), Some(64), None] {
+            let (mut disk, tickets) = image(64);
+            disk.set_blocks(700).unwrap();
+            disk.room = 700;
+            let no_room = Fit::NoRoom { slots: 59 };
+            let expected = if blocks == Some(900) { no_room } else { Fit::Same };
+            assert_eq!(fit(&mut disk, blocks, NOW), Ok(expected));
+            assert_eq!((disk.blocks(), slots(&mut disk, &tickets)), (64, 59));
+        }
+    }
+
+    /// A file system may have kept the length of what a cut left, and not what was written there.
+    #[test]
+    fn what_a_cut_has_left_of_growing_is_filled_anew() {
+        let (mut disk, tickets) = image(64);
+        disk.now.resize(300, [0; BLOCK_BYTES]);
+        let grown = Fit::Grown { from: 59, to: layout::slots_in(400) };
+        assert_eq!(fit(&mut disk, 400, NOW), Ok(grown));
+        let filled = layout::block_of(59) as usize..layout::state_page(1, 0) as usize;
+        assert!(disk.now[filled].iter().all(|block| *block == [0x5a; BLOCK_BYTES]));
+        assert_eq!(slots(&mut disk, &tickets), layout::slots_in(400));
     }
 }
