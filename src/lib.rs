@@ -169,7 +169,8 @@
 //! - **sender**: a sending slot, one connection to a next hop and the buffers for it
 //! - **attempt**: one message × one lane; **ledger**: how that went, recipient by recipient
 //! - **forwarder**: all of it: what is due, and who sends it
-//! - **report**: the message that tells a sender what failed (RFC 3464)
+//! - **report**: the message that tells a sender what failed, or what he asked (RFC 3464)
+//! - **wishes**: what a sender asks for beside delivery (RFC 3461)
 //!
 //! Everywhere:
 //! - **slot**, **handle**: a place made at the start; a handle also names who lives there now

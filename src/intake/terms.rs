@@ -40,6 +40,7 @@ impl Work {
             chunking,
             binary: chunking && takes_all,
             utf8: takes_all,
+            dsn: is_answered,
             auth,
             ..Offers::BASIC
         }

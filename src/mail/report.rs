@@ -1,23 +1,28 @@
-//! The report of a failed delivery: what happened, to whom, why, and what can be done.
+//! The report of what became of a mail: to whom it could not be delivered, why, and what can be
+//! done; and, for those who asked, to whom it was.
 //!
 //! It is written piece by piece, in the order in which the functions stand here: the head with the
 //! opening words, an explanation for each recipient, the head of the part for programs, the status
-//! of each recipient, the head of the third part, the returned header through a [`ReturnedHeader`],
-//! the tail. So a report needs no memory of its own and can be about any number of recipients.
+//! of each recipient, the head of the third part, the returned header through a [`ReturnedHeader`]
+//! or the whole message as it is, the tail. So a report needs no memory of its own and can be about
+//! any number of recipients.
 //!
 //! Whatever is foreign (words of another server, addresses, the returned header) is cleaned and
 //! capped here: a report is 7-bit text in CRLF lines of at most 998 bytes, and no foreign line can
-//! pass for its boundary. Only the `fmt::Write` of the caller can fail.
+//! pass for its boundary. Characters beyond ASCII stand as `\x{C0DE}` (RFC 6533 §3), but in To: the
+//! report goes to that address. A message that is returned whole is 7-bit lines already (its owner
+//! sees to that), and nobody can guess the boundary: it is made with the image's key. Only the
+//! `fmt::Write` of the caller can fail.
 //!
 //! Not here: whether a report may be sent at all (`<>` is never answered, threats 14), how many,
 //! and the envelope: its sender is `<>`.
 //!
-//! Read first: RFC 3464 §2, RFC 6522, RFC 3834 §5, RFC 3463.
+//! Read first: RFC 3464 §2, RFC 6522, RFC 6533 §3, RFC 3834 §5, RFC 3463.
 
 use crate::base::ascii::Base62;
 use crate::base::time::{Now, UnixTime};
 use crate::limits::{DOMAIN_BYTES_MAX, REMOTE_TEXT_BYTES_MAX, TEXT_LINE_BYTES_MAX};
-use crate::mail::address::Address;
+use crate::mail::address::{Address, is_visible};
 use crate::mail::stamp::{write_date, write_message_id};
 use core::fmt::{self, Write};
 
@@ -37,6 +42,37 @@ pub enum Cause {
     Returned,
 }
 
+/// What a report is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tidings {
+    /// Nobody of these has got it.
+    Failure,
+    /// All of these have.
+    Success,
+    /// Some have and some have not.
+    Both,
+}
+
+/// What is returned with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enclosure {
+    /// The header.
+    Header,
+    /// The whole message.
+    Message,
+}
+
+/// What became of a recipient, RFC 3464 §2.3.3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// He will not get it.
+    Failed,
+    /// It lies in his mailbox.
+    Delivered,
+    /// The next hop has it, and tells nothing.
+    Relayed,
+}
+
 /// What a report says of the message that failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
@@ -54,17 +90,23 @@ pub struct Report<'a> {
     pub arrival: UnixTime,
     /// Both clocks.
     pub now: Now,
-    /// Why it failed.
+    /// What it is about.
+    pub tidings: Tidings,
+    /// Why it failed, if it did.
     pub cause: Cause,
+    /// What is returned.
+    pub enclosure: Enclosure,
     /// The sender's ENVID, decoded, if there was one.
     pub envid: Option<&'a str>,
 }
 
 /// What a report says of one recipient.
 #[derive(Clone, Copy, Debug)]
-pub struct FailedRecipient<'a> {
+pub struct ReportedRecipient<'a> {
     /// To whom delivery was tried.
     pub address: &'a str,
+    /// What became of it.
+    pub action: Action,
     /// To whom the sender wrote, if that is known: an address, or the decoded `type;address` of
     /// an ORCPT.
     pub original: Option<&'a str>,
@@ -81,7 +123,7 @@ pub fn write_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Result {
     let hostname = Clean(report.hostname, DOMAIN_BYTES_MAX);
     write!(out, "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\n")?;
     write!(out, "To: <{}>\r\n", report.to.as_str())?;
-    out.write_str("Subject: Undelivered mail returned to sender\r\nDate: ")?;
+    write!(out, "Subject: {}\r\nDate: ", subject(report.tidings))?;
     write_date(out, report.now.unix, report.now.zone_minutes)?;
     out.write_str("\r\nMessage-ID: ")?;
     write_message_id(out, report.id, report.image, report.hostname)?;
@@ -91,39 +133,70 @@ pub fn write_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Result {
     write!(out, "\tboundary=\"{}\"\r\n", Boundary(report))?;
     write_part_head(out, report, "text/plain; charset=us-ascii")?;
     write!(out, "This is the mail system on {hostname}.\r\n\r\n")?;
-    out.write_str(match report.cause {
-        Cause::Expired => {
-            "Your mail could not be delivered in time to the recipients below. It was\r\n\
-             tried again and again, and will not be tried any more.\r\n"
-        }
-        Cause::Refused => {
-            "Your mail could not be delivered to the recipients below. It will not be\r\n\
-             tried again; other recipients, if there were any, are not concerned.\r\n"
-        }
-        Cause::Returned => {
-            "Your mail was not delivered to the recipients below. The administrator of\r\n\
-             this system has taken it out of the queue and returns it to you.\r\n"
-        }
-    })?;
-    out.write_str("\r\nIts header is attached. It came in here on\r\n")?;
+    out.write_str(opening(report.tidings, report.cause))?;
+    let enclosed = match report.enclosure {
+        Enclosure::Header => "Its header",
+        Enclosure::Message => "It",
+    };
+    write!(out, "\r\n{enclosed} is attached. It came in here on\r\n")?;
     write_date(out, report.arrival, report.now.zone_minutes)?;
     write!(out, " and was number {} in the queue.\r\n", Base62(report.original_id))
 }
 
+const fn subject(tidings: Tidings) -> &'static str {
+    match tidings {
+        Tidings::Failure => "Undelivered mail returned to sender",
+        Tidings::Success => "Mail delivered",
+        Tidings::Both => "Mail delivered to some, and not to others",
+    }
+}
+
+const fn opening(tidings: Tidings, cause: Cause) -> &'static str {
+    match (tidings, cause) {
+        (Tidings::Success, _) => "You asked to be told what becomes of your mail. This did:\r\n",
+        (Tidings::Both, _) => {
+            "Your mail could be delivered to some of the recipients below, and will\r\n\
+             not be delivered to the others:\r\n"
+        }
+        (Tidings::Failure, Cause::Expired) => {
+            "Your mail could not be delivered in time to the recipients below. It was\r\n\
+             tried again and again, and will not be tried any more.\r\n"
+        }
+        (Tidings::Failure, Cause::Refused) => {
+            "Your mail could not be delivered to the recipients below. It will not be\r\n\
+             tried again; other recipients, if there were any, are not concerned.\r\n"
+        }
+        (Tidings::Failure, Cause::Returned) => {
+            "Your mail was not delivered to the recipients below. The administrator of\r\n\
+             this system has taken it out of the queue and returns it to you.\r\n"
+        }
+    }
+}
+
 /// Writes the paragraph for people about `recipient`.
-pub fn write_explanation(out: &mut dyn Write, recipient: &FailedRecipient<'_>) -> fmt::Result {
+pub fn write_explanation(out: &mut dyn Write, recipient: &ReportedRecipient<'_>) -> fmt::Result {
     write!(out, "\r\n<{}>\r\n", Clean(recipient.address, ORIGINAL_BYTES_MAX))?;
     let original = recipient.original.map(|original| split_address_type(original).1);
     if let Some(address) = original.filter(|address| *address != recipient.address) {
         write!(out, "    You wrote to: <{}>\r\n", Clean(address, ORIGINAL_BYTES_MAX))?;
     }
     let text = Clean(recipient.text, REMOTE_TEXT_BYTES_MAX);
-    match recipient.remote {
-        Some(remote) => {
-            let remote = Clean(remote, DOMAIN_BYTES_MAX);
+    let remote = recipient.remote.map(|remote| Clean(remote, DOMAIN_BYTES_MAX));
+    match (recipient.action, remote) {
+        (Action::Delivered, _) => {
+            return out.write_str("    What happened: it lies in the mailbox.\r\n");
+        }
+        (Action::Relayed, Some(remote)) => {
+            write!(out, "    What happened: {remote} has taken it:\r\n    {text}\r\n")?;
+            return out.write_str("    If it gets no further, you will be told from there.\r\n");
+        }
+        (Action::Relayed, None) => {
+            return write!(out, "    What happened: it was handed on: {text}\r\n");
+        }
+        (Action::Failed, Some(remote)) => {
             write!(out, "    What happened: {remote} answered:\r\n    {text}\r\n")?;
         }
-        None => write!(out, "    What happened: {text}\r\n")?,
+        (Action::Failed, None) => write!(out, "    What happened: {text}\r\n")?,
     }
     write!(out, "    What to do: {}\r\n", advice(recipient.status))
 }
@@ -143,18 +216,27 @@ pub fn write_status_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Resul
 }
 
 /// Writes the fields for programs about `recipient` (RFC 3464 §2.3).
-pub fn write_status(out: &mut dyn Write, recipient: &FailedRecipient<'_>) -> fmt::Result {
+pub fn write_status(out: &mut dyn Write, recipient: &ReportedRecipient<'_>) -> fmt::Result {
     out.write_str("\r\n")?;
     if let Some(original) = recipient.original {
         let (kind, address) = split_address_type(original);
         let (kind, address) = (Clean(kind, 32), Clean(address, ORIGINAL_BYTES_MAX));
         write!(out, "Original-Recipient: {kind}; {address}\r\n")?;
     }
-    let address = Clean(recipient.address, ORIGINAL_BYTES_MAX);
-    write!(out, "Final-Recipient: rfc822; {address}\r\nAction: failed\r\n")?;
+    if recipient.address.is_ascii() {
+        let address = Clean(recipient.address, ORIGINAL_BYTES_MAX);
+        write!(out, "Final-Recipient: rfc822; {address}\r\n")?;
+    } else {
+        write!(out, "Final-Recipient: utf-8; {}\r\n", InUtf8Address(recipient.address))?;
+    }
     let (class, subject, detail) = recipient.status;
     // RFC 3464 §2.3.4: 2, 4 or 5, and 2 is no failure.
-    let class = if class == 4 { 4 } else { 5 };
+    let (action, class) = match recipient.action {
+        Action::Failed => ("failed", if class == 4 { 4 } else { 5 }),
+        Action::Delivered => ("delivered", 2),
+        Action::Relayed => ("relayed", 2),
+    };
+    write!(out, "Action: {action}\r\n")?;
     write!(out, "Status: {class}.{}.{}\r\n", subject.min(999), detail.min(999))?;
     let text = Clean(recipient.text, REMOTE_TEXT_BYTES_MAX);
     match recipient.remote {
@@ -166,9 +248,13 @@ pub fn write_status(out: &mut dyn Write, recipient: &FailedRecipient<'_>) -> fmt
     }
 }
 
-/// Writes the head of the part that holds the returned header.
-pub fn write_headers_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Result {
-    write_part_head(out, report, "text/rfc822-headers; charset=us-ascii")
+/// Writes the head of the part that holds what is returned.
+pub fn write_enclosure_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Result {
+    let kind = match report.enclosure {
+        Enclosure::Header => "text/rfc822-headers; charset=us-ascii",
+        Enclosure::Message => "message/rfc822",
+    };
+    write_part_head(out, report, kind)
 }
 
 /// Writes the end.
@@ -286,24 +372,53 @@ impl fmt::Display for Boundary<'_, '_> {
     }
 }
 
-/// Foreign text: its first so many characters, everything but printable ASCII replaced.
+/// Foreign text: its first so many characters; what is printable beyond ASCII as `\x{C0DE}`, all
+/// else as `?`.
 struct Clean<'a>(&'a str, usize);
 
 impl fmt::Display for Clean<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars().take(self.1) {
-            let fit = matches!(character, ' '..='~');
-            formatter.write_char(if fit { character } else { '?' })?;
+        // Each character beyond ASCII takes the room of eight.
+        let mut room = self.1;
+        for character in self.0.chars() {
+            let length = if character.is_ascii() { 1 } else { 8 };
+            room = match room.checked_sub(length) {
+                Some(rest) => rest,
+                None => break,
+            };
+            match character {
+                ' '..='~' => formatter.write_char(character)?,
+                other if other.is_ascii() || !is_visible(other) => formatter.write_char('?')?,
+                other => write_escape(formatter, other)?,
+            }
         }
         Ok(())
     }
+}
+
+/// An address beyond ASCII as RFC 6533 §3 has it, utf-8-addr-xtext.
+struct InUtf8Address<'a>(&'a str);
+
+impl fmt::Display for InUtf8Address<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().take(ORIGINAL_BYTES_MAX / 8).try_for_each(|character| match character {
+            '+' | '=' | '\\' => write_escape(formatter, character),
+            '!'..='~' => formatter.write_char(character),
+            other if is_visible(other) => write_escape(formatter, other),
+            _ => formatter.write_char('?'),
+        })
+    }
+}
+
+fn write_escape(formatter: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
+    write!(formatter, "\\x{{{:02X}}}", u32::from(character))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn whole(report: &Report<'_>, recipients: &[FailedRecipient<'_>], header: &[u8]) -> String {
+    fn whole(report: &Report<'_>, recipients: &[ReportedRecipient<'_>], header: &[u8]) -> String {
         let mut out = String::new();
         write_head(&mut out, report).unwrap();
         for recipient in recipients {
@@ -313,7 +428,7 @@ mod tests {
         for recipient in recipients {
             write_status(&mut out, recipient).unwrap();
         }
-        write_headers_head(&mut out, report).unwrap();
+        write_enclosure_head(&mut out, report).unwrap();
         let mut returned = ReturnedHeader::new(2000);
         returned.push(&mut out, header).unwrap();
         returned.finish(&mut out).unwrap();
@@ -331,7 +446,9 @@ mod tests {
             image: 63,
             arrival: UnixTime::default(),
             now: Now { unix, ..Now::default() },
+            tidings: Tidings::Failure,
             cause: Cause::Refused,
+            enclosure: Enclosure::Header,
             envid: Some("QQ314159"),
         }
     }
@@ -339,15 +456,17 @@ mod tests {
     #[test]
     fn a_report_to_the_letter() {
         let recipients = [
-            FailedRecipient {
+            ReportedRecipient {
                 address: "bob@example.org",
+                action: Action::Failed,
                 original: Some("rfc822;bob@lists.example.net"),
                 status: (5, 1, 1),
                 remote: Some("mx.example.org"),
                 text: "550 5.1.1 No such user",
             },
-            FailedRecipient {
+            ReportedRecipient {
                 address: "eve",
+                action: Action::Failed,
                 original: Some("eve"),
                 status: (4, 4, 7),
                 remote: None,
@@ -421,11 +540,47 @@ Subject: x
     }
 
     #[test]
+    fn tidings_of_success() {
+        let base = ReportedRecipient {
+            address: "jörg+x@example.org",
+            action: Action::Relayed,
+            original: Some("utf-8;j\\x{F6}rg@example.net"),
+            status: (5, 0, 0),
+            remote: Some("mx.example.org"),
+            text: "250 2.0.0 Ok",
+        };
+        let delivered = ReportedRecipient { action: Action::Delivered, address: "eve", ..base };
+        let delivered = ReportedRecipient { original: None, remote: None, ..delivered };
+        let success = Report { tidings: Tidings::Success, ..report() };
+        let enclosure = Enclosure::Message;
+        let both = Report { tidings: Tidings::Both, enclosure, ..report() };
+        let text = whole(&success, &[base, delivered], b"");
+        for words in [
+            "Subject: Mail delivered\r\n",
+            "<j\\x{F6}rg+x@example.org>\r\n    You wrote to: <j\\x{F6}rg@example.net>\r\n",
+            "mx.example.org has taken it:\r\n    250 2.0.0 Ok\r\n",
+            "\r\n<eve>\r\n    What happened: it lies in the mailbox.\r\n",
+            "Original-Recipient: utf-8; j\\x{F6}rg@example.net\r\n\
+             Final-Recipient: utf-8; j\\x{F6}rg\\x{2B}x@example.org\r\n\
+             Action: relayed\r\nStatus: 2.0.0\r\n",
+            "Final-Recipient: rfc822; eve\r\nAction: delivered\r\nStatus: 2.0.0\r\n",
+            "text/rfc822-headers",
+        ] {
+            assert!(text.contains(words), "{words:?} in {text}");
+        }
+        let text = whole(&both, &[base], b"");
+        for words in ["Mail delivered to some", "\r\nIt is attached.", "message/rfc822"] {
+            assert!(text.contains(words), "{words:?} in {text}");
+        }
+    }
+
+    #[test]
     fn nothing_foreign_gets_through_unclean() {
         for byte in 0..=255u8 {
             let foreign = format!("{}\r\n--=_10_11\r\n\r\nx;y: é", char::from(byte)).repeat(60);
-            let recipient = FailedRecipient {
+            let recipient = ReportedRecipient {
                 address: &foreign,
+                action: Action::Failed,
                 original: Some(&foreign),
                 status: (u8::MAX, u16::MAX, u16::MAX),
                 remote: Some(&foreign),

@@ -88,6 +88,8 @@ pub struct Attempt {
     /// MAIL has been sent.
     is_begun: bool,
     pending: Option<Pending>,
+    /// Recipients to be passed over: the next hop takes only so many in a mail.
+    skip: u32,
     /// Of a binary message: bytes that have been announced and not been given.
     owed: u64,
 }
@@ -133,6 +135,7 @@ impl Attempt {
             hop: Hop { utf8: true, dsn: false },
             is_begun: false,
             pending: None,
+            skip: 0,
             owed: 0,
         })
     }
@@ -151,6 +154,11 @@ impl Attempt {
         scope: &mut Scope<'_, D>,
     ) -> Result<(), ReadError> {
         let now = scope.now.instant;
+        if self.number == 0 {
+            let offer = client.offer();
+            self.hop = Hop { utf8: offer.utf8, dsn: offer.dsn };
+            self.choose(offer.recipients_max, block, scope)?;
+        }
         while self.phase == Phase::Envelope {
             if let Some(pending) = &self.pending {
                 if !self.is_begun {
@@ -176,11 +184,32 @@ impl Attempt {
                 }
                 self.pending = None;
             }
-            let offer = client.offer();
-            self.hop = Hop { utf8: offer.utf8, dsn: offer.dsn };
             if !self.next_recipient(block, scope)? {
                 return self.end_envelope(client, out, block, scope);
             }
+        }
+        Ok(())
+    }
+
+    /// Where a next hop takes only so many recipients in a mail (RFC 9422), chooses where to begin:
+    /// not always with the first ones, who may be the ones that are put off each time.
+    fn choose<D: Disk>(
+        &mut self,
+        most: Option<u32>,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        let recipients = u32::from(self.message.header().recipients);
+        let Some(most) = most.filter(|most| recipients > *most) else { return Ok(()) };
+        while self.next_recipient(block, scope)? {}
+        let asked = self.ledger.asked.count_ones();
+        let seq = self.ticket().seq;
+        let chance = scope.queue.seal().scatter(seq, scope.queue.run(scope.now.instant));
+        let fresh = Attempt::open(self.ticket(), block, scope)?;
+        let hop = self.hop;
+        *self = Attempt { hop, ..fresh };
+        if let Some(left) = asked.checked_sub(most).filter(|left| *left > 0) {
+            self.skip = (chance % u64::from(left + 1)) as u32;
         }
         Ok(())
     }
@@ -359,8 +388,14 @@ impl Attempt {
         if is_merged {
             wishes = RecipientWishes::default();
         }
+        let is_twin = is_replaced && self.ledger.shared.is_some();
+        if self.skip > 0 && !is_twin {
+            self.skip -= 1;
+            self.ledger.is_partial = true;
+            return Ok(false);
+        }
         self.ledger.mine |= bit;
-        if is_replaced && self.ledger.shared.is_some() {
+        if is_twin {
             self.ledger.twins |= bit;
             return Ok(false);
         }

@@ -143,17 +143,20 @@ impl Forwarder {
         if open.is_reported
             && let Some(place) = self.reported.get_mut(slot)
         {
-            *place = Some(Reported { ticket, failed: ledger.failed });
+            *place = Some(Reported { ticket, failed: ledger.failed, told: open.told });
         }
         let Some(waiting) = queue.waiting(ticket) else { return };
         let mut needs = waiting.needs;
         let mut due = waiting.due;
-        if let Some(bit) = bit.filter(|_| !open.is_deferred) {
+        if let Some(bit) = bit.filter(|_| !open.is_deferred && !ledger.is_partial) {
             needs &= !bit;
         }
         let is_left = needs == 0 && waiting.done != all_recipients(waiting.recipients);
-        if open.is_deferred {
-            self.counters.deferred += 1;
+        self.counters.deferred += u64::from(open.is_deferred);
+        if ledger.is_partial && ledger.has_progressed() {
+            // The others go in the next mail, at once.
+            due = 0;
+        } else if open.is_deferred || ledger.is_partial {
             due = due.min(next_due(queue, ticket, &config.retry, now.instant));
         } else if is_left && !open.is_reported {
             // The config has changed since it was planned, or there was no lane for somebody: its
@@ -243,16 +246,36 @@ impl Forwarder {
     ) {
         let slot = owner.saturating_sub(self.owner_base) as usize;
         let Some(reported) = self.reported.get_mut(slot).and_then(Option::take) else { return };
+        let Reported { ticket, failed, told } = reported;
+        let now = context.now.instant;
         match verdict {
             Ok(receipt) => {
-                context.queue.mark_done(reported.ticket, reported.failed, context.now.instant);
-                self.counters.failed += u64::from(reported.failed.count_ones());
+                context.queue.mark_done(ticket, failed | told, now);
+                self.counters.failed += u64::from(failed.count_ones());
                 self.fresh(receipt.ticket(), context);
                 // The others of that message may have been made due meanwhile.
                 self.scan_by(0);
+                self.look_for_lanes(ticket, context);
             }
-            // They fail again at the next attempt, and are reported then.
-            Err(NotDurable) => self.retry(context.queue, reported.ticket),
+            Err(NotDurable) => {
+                // Better that they have it and nobody says so than that they have it twice.
+                if told != 0 {
+                    context.queue.mark_done(ticket, told, now);
+                }
+                // The others fail again at the next attempt, and are reported then.
+                self.retry(context.queue, ticket);
+            }
+        }
+    }
+
+    /// If the report was not about everyone who was left, the others had no lane.
+    fn look_for_lanes<W>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) {
+        let Context { queue, now, .. } = context;
+        let Some(waiting) = queue.waiting(ticket) else { return };
+        if waiting.needs == 0 {
+            let due = waiting.due.min(queue.run(now.instant) + NO_LANE_WAIT);
+            queue.plan(ticket, 0, 0, due);
+            self.scan_by(due);
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Counters {
 pub(super) struct Reported {
     pub(super) ticket: Ticket,
     pub(super) failed: u128,
+    /// They have got it, and only the word of it is not durable yet.
+    pub(super) told: u128,
 }
 
 /// See the module's head.

@@ -144,6 +144,11 @@ impl Ledger {
         self.delivered & self.success
     }
 
+    /// True if recipient `number` is one of them.
+    pub fn is_told(&self, number: u8) -> bool {
+        1u128.checked_shl(number.into()).is_some_and(|bit| self.told() & bit != 0)
+    }
+
     /// Recipient `number`, the last one added, is left for another mail.
     pub fn leave_over(&mut self, number: u8) {
         let bit = 1u128.checked_shl(number.into()).unwrap_or(0);
@@ -166,6 +171,11 @@ impl Ledger {
     /// Everyone who has not got it has failed: the message has expired, or goes back.
     pub fn all_given_up(&mut self) {
         self.failed = self.mine & !self.delivered;
+    }
+
+    /// True if somebody needs no other attempt.
+    pub fn has_progressed(&self) -> bool {
+        (self.delivered | self.failed) != 0
     }
 
     /// Recipients who need another attempt.

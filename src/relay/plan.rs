@@ -269,11 +269,11 @@ mod tests {
     use super::*;
     use crate::base::time::{Instant, Now};
     use crate::config::{Config, Host, parse};
-    use crate::queue::Queue;
     use crate::queue::disk::new_block;
     use crate::queue::draft::{Origin, Summary};
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
+    use crate::queue::{NotDurable, Queue};
     use crate::relay::mailbox::MailboxError;
     use core::time::Duration;
 
@@ -313,11 +313,15 @@ mod tests {
         }
 
         fn submit(&mut self) -> Ticket {
+            self.submit_with(&[Record::Sender(b"a@b"), Record::Recipient(b"c@d")])
+        }
+
+        fn submit_with(&mut self, records: &[Record<'_>]) -> Ticket {
             let Office { disk, queue, .. } = self;
             let mut buffer = new_block();
             let mut draft = queue.begin(disk, Origin::Client, None).unwrap();
-            for record in [Record::Sender(b"a@b"), Record::Recipient(b"c@d")] {
-                queue.record(disk, &mut draft, &mut buffer, &record).unwrap();
+            for record in records {
+                queue.record(disk, &mut draft, &mut buffer, record).unwrap();
             }
             let summary = Summary::default();
             let ticket = queue.finish(disk, draft, &mut buffer, 9, summary, START).unwrap();
@@ -339,6 +343,43 @@ mod tests {
                 let mut context = Context { config, queue, world: disk, now: *now };
                 forwarder.committed(owner, verdict, &mut context);
             }
+        }
+    }
+
+    /// I7, for those who have it: the word of it first, then the mark; and no second delivery.
+    #[test]
+    fn whose_delivery_is_told_is_done_when_the_report_is_durable_or_never_will_be() {
+        for is_durable in [true, false] {
+            let mut office = Office::new();
+            let ticket = office.submit_with(&[
+                Record::Sender(b"a@b"),
+                Record::Notify(1),
+                Record::Recipient(b"c@d"),
+            ]);
+            let mut ledger = Ledger { mine: 1, success: 1, ..Ledger::default() };
+            ledger.all_delivered();
+            let settlement = Settlement {
+                ticket,
+                ledger: &ledger,
+                relay: "hub",
+                remote: Some("hub"),
+                reason: "",
+                cause: Cause::Refused,
+                success: "sent",
+            };
+            let Office { config, disk, queue, forwarder, now } = &mut office;
+            let mut context = Context { config, queue, world: disk, now: *now };
+            forwarder.settle(&settlement, 0, Some(1), &mut context);
+            assert_eq!(office.queue.batch_len(), 1);
+            assert_eq!(office.queue.waiting(ticket).unwrap().done, 0);
+            if is_durable {
+                office.commit();
+            } else {
+                let Office { config, disk, queue, forwarder, now } = &mut office;
+                let mut context = Context { config, queue, world: disk, now: *now };
+                forwarder.committed(0, Err(NotDurable), &mut context);
+            }
+            assert_eq!(office.queue.waiting(ticket), None, "{is_durable}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! The envelope is read once more, since an attempt keeps numbers and not addresses.
 
 use super::ledger::{Ledger, Outcome};
-use super::report::{Desk, Failure, Unwritten, Written};
+use super::report::{Desk, Tale, Unwritten, Written};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
 use crate::base::time::Instant;
@@ -38,8 +38,11 @@ pub struct Settlement<'a> {
 /// What is still open after settling.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
-    /// A report is on the batch: those who failed are done when it is durable (I7).
+    /// A report is on the batch: those who failed are done when it is durable (I7), and so are
+    /// these, of whose delivery it tells.
     pub is_reported: bool,
+    /// See `is_reported`.
+    pub told: u128,
     /// Nobody is to have a report: those who failed are done.
     pub is_over: bool,
     /// Some recipients need another attempt.
@@ -52,31 +55,37 @@ impl<D: Disk> Desk<'_, D> {
         let Settlement { ticket, ledger, .. } = *settlement;
         let logged = self.log(settlement);
         let now = self.now.instant;
-        if ledger.delivered != 0 {
-            self.queue.mark_done(ticket, ledger.delivered, now);
-        }
-        logged?;
-        let mut open = Open { is_deferred: ledger.deferred() != 0, ..Open::default() };
-        if ledger.failed == 0 {
-            return Ok(open);
-        }
-        let failure = Failure {
+        let tale = Tale {
             ticket,
             ledger,
             remote: settlement.remote,
             cause: settlement.cause,
             last_words: settlement.reason,
         };
-        match self.write(&failure, owner) {
+        // Ahead of the marks: a message whose recipients are all done is gone.
+        let is_reported = ledger.failed != 0 || ledger.told() != 0;
+        let written = if is_reported { self.write(&tale, owner) } else { Ok(Written::None) };
+        let told = if let Ok(Written::Waiting) = written { ledger.told() } else { 0 };
+        if ledger.delivered & !told != 0 {
+            self.queue.mark_done(ticket, ledger.delivered & !told, now);
+        }
+        logged?;
+        let mut open = Open { is_deferred: ledger.deferred() != 0, told, ..Open::default() };
+        let id = Base62(ticket.seq);
+        match written {
             Ok(Written::Waiting) => open.is_reported = true,
+            Ok(Written::None) if ledger.failed == 0 => {}
             Ok(Written::None) => {
                 self.queue.mark_done(ticket, ledger.failed, now);
                 open.is_over = true;
-                log::info!("{}: no report is due; dropped", Base62(ticket.seq));
+                log::info!("{id}: no report is due; dropped");
+            }
+            // It is delivered; the word of it is not worth delivering it again.
+            Err(_) if ledger.failed == 0 => {
+                log::warn!("{id}: no report of its delivery could be made");
             }
             Err(Unwritten::Queue(error)) => {
                 open.is_deferred = true;
-                let id = Base62(ticket.seq);
                 log::warn!("{id}: no room for a report ({error:?}); kept until there is");
             }
             Err(Unwritten::Read(error)) => return Err(error),

@@ -19,6 +19,7 @@ mod latency;
 mod listeners;
 mod load;
 mod memory;
+mod next_hop;
 mod peers;
 mod programs;
 mod receive;
