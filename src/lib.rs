@@ -134,7 +134,8 @@
 //!    its age (`queue/schedule.rs`).
 //! 9. When all are done the message dies, and once its state page is synced its slots are free.
 //! 10. After a power cut `queue/recovery.rs` finds it, and `relay/plan.rs` finds its lanes anew.
-//!     After a failed sync it is the same, and memory helps (`queue/recall.rs`).
+//!     After a failed sync it is the same, and memory helps (`queue/recall.rs`); what the medium
+//!     does not give back is kept (`queue/unread.rs`).
 //!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
 //! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3.
@@ -156,11 +157,12 @@
 //! - **image**: the one file; **slot**: one of its data blocks; **group**: 168 slots and the two
 //!   copies of their **state page**, which tells who is done, what is dead and what is held
 //! - **seal**: the image's id and random key, with which every block is hashed
-//! - **epoch**: how often the image was opened; it is the high part of every number below
+//! - **epoch**: raised by every opening of the image, the high part of every number below
 //! - **seq**: a message's number, never used twice; logs and `mailq` print it as the queue id
 //! - **ticket**: slot and seq, which name a message in the queue
 //! - **mark**: a change of state in memory, such as a recipient who is done, not yet written
-//! - **run**: seconds that the daemon has run, over all boots; ages are measured in it
+//! - **run**: seconds that the daemon has run, over all boots, a machine's sleep included; ages are
+//!   measured in it
 //! - **recovery**: from a medium to an open queue, at every start and after every failed sync
 //!
 //! Going out:

@@ -27,7 +27,7 @@ use crate::os::image_reader::ImageReader;
 use crate::os::world::{drop_path, image_path};
 use crate::queue::disk::{Block, Disk, DiskError, new_block};
 use crate::queue::inspect::inspect;
-use crate::queue::recovery::recover;
+use crate::queue::recovery::recover_to_edit;
 use crate::queue::{Queue, Ticket};
 use crate::relay::forwarder::Forwarder;
 use std::io::{self, BufReader, Read};
@@ -58,7 +58,7 @@ pub fn ask(
             };
             let drops = Drops::open(&drop_path(Path::new(&config.spool)), 0);
             let mut spool = Spool { disk, drops };
-            let recovered = recover(&mut spool, now.instant, 0, None);
+            let recovered = recover_to_edit(&mut spool, now.instant);
             let (mut queue, _) = recovered.map_err(|error| unopened(&path, error))?;
             Import::new(0).resume(&mut queue, &mut spool, now.instant);
             talk(config, &mut queue, &mut spool, now, request, each)?;

@@ -125,7 +125,7 @@ fn check(path: &Path) -> Result<Exit, Failure> {
     let (slots, free) = queue.space();
     let _ = writeln!(
         text,
-        "image {}: {slots} slots, {free} free, opened {} times",
+        "image {}: {slots} slots, {free} free, epoch {}",
         Base62(queue.image()),
         found.epoch
     );

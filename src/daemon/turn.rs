@@ -494,16 +494,23 @@ fn handle(owner: u32) -> Handle {
     Handle { index: owner as u16, generation: (owner >> 16) as u16 }
 }
 
-/// What a recovery found, one line.
+/// What a recovery found: a line, and one more for each thing that somebody should know.
 pub fn log_found(found: &Found) {
     let Found { messages, damaged, dropped, blind_groups, epoch, .. } = *found;
-    log::info!("spool: {messages} messages, epoch {epoch}");
+    log::info!("spool: {messages} messages are whole, epoch {epoch}");
     if dropped > 0 {
-        log::info!("spool: dropped {dropped} messages that had not been acknowledged");
+        log::info!("spool: dropped {dropped} that nobody had been told 250 for, or that were over");
     }
-    if damaged > 0 || blind_groups > 0 {
+    if damaged > 0 {
         log::error!(
-            "spool: {damaged} messages damaged, {blind_groups} groups without their state; held"
+            "spool: {damaged} messages are damaged or cannot be read; they are kept: 'mote queue \
+             ls' has their ids, 'queue rm' removes them"
+        );
+    }
+    if blind_groups > 0 {
+        log::error!(
+            "spool: {blind_groups} times both copies of a state page are lost: the messages they \
+             spoke of are on hold, and may have been delivered; 'mote queue release' sends them"
         );
     }
 }

@@ -121,7 +121,7 @@ impl Queue {
     pub(super) fn live_state(&self, ticket: Ticket) -> Option<State> {
         let is_live = matches!(self.index.used_as(ticket.slot), Use::Message | Use::Damaged);
         let state = self.index.state(ticket.slot);
-        (is_live && state.seq == ticket.seq).then_some(state)
+        (is_live && self.number_in(ticket.slot) == ticket.seq).then_some(state)
     }
 
     fn put_state(&mut self, slot: u32, state: State, now: Instant) {

@@ -11,10 +11,13 @@
 //! | Message   | Dying     | its last recipient is done (I7), or an administrator removed it   |
 //! | Damaged   | Dying     | an administrator removed it                                       |
 //! | Dying     | Free      | a sync that began after its state page was written came back (I5) |
-//! | any       | Damaged   | recovery found it not whole (I10)                                 |
 //!
+//! A recovery, also one after a failed sync, knows nothing of these: it begins with every slot Free
+//! and makes of the medium Message, Body for the blocks that belong to one, and Damaged for what is
+//! not whole (I10) or cannot be read. So what was a Draft when a sync failed is nothing afterwards.
 //! What is found spoiled while it is read out stays a Message, flagged as damaged and held (I18).
-//! Body blocks stay Draft until they are freed; a recovery calls those that it claims Body.
+//! The body blocks of what was taken since stay Draft until they are freed; of a message that ends,
+//! only the header's slot is called Dying, and its body blocks are freed with it.
 //!
 //! Invariants I1 to I18 are those of FORMAT.md; each is cited where it is kept. One writer, one
 //! thread, no lock. After a failed sync the image is `broken`: nothing is written to it again, the
@@ -71,16 +74,17 @@ struct Waiting {
     ticket: Ticket,
 }
 
-/// Counters for `status` and for tests, since this image was opened.
+/// Counters for `status` and for tests, since the process opened the image: a recovery after a
+/// failed sync goes on counting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    /// Messages made durable.
+    /// Messages made durable: taken from peers, imported, and reports of ours.
     pub committed: u64,
     /// Blocks written, of any kind.
     pub writes: u64,
     /// Syncs asked for.
     pub syncs: u64,
-    /// Messages found damaged by recovery or while reading.
+    /// Messages found damaged by the last recovery, and while reading since.
     pub damaged: u32,
 }
 

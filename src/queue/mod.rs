@@ -9,7 +9,7 @@
 //! - `waiting` the queue as the relay sees it
 //! - `image` the open queue · `commit` what makes things durable · `marks` what waits for that
 //! - `index` what is known of each slot · `recovery` from a medium to an open queue
-//! - `recall` what a queue that broke still knows then
+//! - `recall` what a queue that broke still knows then · `unread` what a medium does not give back
 //! - `inspect` the same scan without a write · `fault` what it finds spoiled
 //! - `resize` an image made larger or smaller
 //! - `memory_disk` what tests write on
@@ -37,6 +37,7 @@ mod recall;
 pub mod recovery;
 pub mod resize;
 pub mod schedule;
+mod unread;
 pub mod waiting;
 
 pub use commit::all_recipients;

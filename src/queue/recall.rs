@@ -16,7 +16,7 @@
 
 use super::block::State;
 use super::fault::{Check, Subject};
-use super::image::{Queue, Ticket};
+use super::image::{Counters, Queue, Ticket};
 use super::index::Use;
 use super::layout;
 use super::mutant::{self, Mutant};
@@ -48,12 +48,15 @@ impl Queue {
         is_live.then(|| self.index.state(slot))
     }
 
-    /// Takes over from the queue that broke what no two openings may say differently. `roots` are
-    /// what the medium gave.
+    /// Takes over from the queue that broke what no two openings may say differently, and what it
+    /// has counted. `roots` are what the medium gave.
     pub(super) fn succeed(&mut self, broken: &Queue, roots: &Roots) {
         // No generation is issued twice, even if nobody can read the copy that bears it.
         let newest = self.superblock.generation.max(broken.superblock.generation);
         self.superblock.generation = newest;
+        // `status` counts from the start of the process.
+        let found = self.counters;
+        self.counters = Counters { damaged: found.damaged, ..broken.counters };
         if matches!(roots.failure, RecoverError::Disk(_)) {
             self.superblock_copy = broken.superblock_copy;
         }
@@ -74,10 +77,12 @@ impl Scan<'_> {
                 _ => {}
             }
         }
-        let mut from = 0;
+        let (mut claimed, mut from) = (None, 0);
         while let Some(slot) = self.queue.index.find(from, Use::Unread) {
+            let claimed = claimed.get_or_insert_with(|| claimed_by(broken));
             from = slot + 1;
-            if broken.index.used_as(slot) != Use::Damaged && !self.is_claimed(slot, broken) {
+            let is_claimed = claimed.get(slot as usize).copied().unwrap_or(false);
+            if broken.index.used_as(slot) != Use::Damaged && !is_claimed {
                 self.queue.index.set_use(slot, Use::Free);
                 self.queue.index.set_state(slot, State::default());
                 // A header that was refused may stand there.
@@ -121,17 +126,18 @@ impl Scan<'_> {
         self.queue.index.set_state(slot, state);
         self.keep_damaged(slot);
     }
+}
 
-    /// True if `broken` keeps `slot` for a message whose header it could not read.
-    fn is_claimed(&self, slot: u32, broken: &Queue) -> bool {
-        let mut from = 0;
-        while let Some(header) = broken.index.find(from, Use::Damaged) {
-            from = header + 1;
-            let first = broken.index.link.get(header);
-            if broken.index.chain(first, header).any(|part| part == slot) {
-                return true;
-            }
+/// For each slot, whether `broken` keeps it for a message whose header it could not read.
+fn claimed_by(broken: &Queue) -> Vec<bool> {
+    let mut claimed = vec![false; broken.index.slots() as usize];
+    let mut from = 0;
+    while let Some(header) = broken.index.find(from, Use::Damaged) {
+        from = header + 1;
+        let first = broken.index.link.get(header);
+        for part in broken.index.chain(first, header) {
+            claimed.get_mut(part as usize).into_iter().for_each(|place| *place = true);
         }
-        false
     }
+    claimed
 }

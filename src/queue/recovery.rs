@@ -14,6 +14,14 @@
 //! be easier to hold against each other.
 //!
 //! After a failed sync the queue that broke is handed in: `recall` has what it still knows (I11).
+//!
+//! Age (I17). How long the run before lasted after its last write is not known, so a daemon's start
+//! adds a minute: one that dies every thirty seconds ages its mail all the same, and by more than
+//! it ran. A recovery while mote runs knows how long that was, and adds just this. An opening by
+//! which an administrator changes something offline ([`recover_to_edit`]) adds nothing: nothing
+//! runs, before it the same unknown time had passed as after it, and the daemon that starts next
+//! adds its minute for it. So commands in a loop neither age mail (a hold of many ids must not make
+//! it expire) nor keep it from ageing: what is on the disk never goes back, and every start counts.
 
 use super::block::{self, Data, Foreign, Header, Seal, State, Superblock};
 use super::disk::{Block, Disk, DiskError, new_block};
@@ -22,10 +30,10 @@ use super::image::{Queue, Ticket};
 use super::index::Use;
 use super::layout::{self, GROUP_SLOTS, NO_SLOT};
 use super::mutant::{self, Mutant};
+use super::unread::Interrupted;
 use crate::base::time::Instant;
 
-/// Seconds of running that a start counts for at least: a machine that is cut every minute ages its
-/// mail all the same (I17). A recovery while mote runs knows how long it has run.
+/// Seconds of running that a daemon's start counts for, whatever ended the run before it.
 const RUN_SECONDS_MIN: u64 = 60;
 
 /// Why there is no queue.
@@ -55,13 +63,14 @@ impl From<DiskError> for RecoverError {
 pub struct Found {
     /// Messages that exist and are whole.
     pub messages: u32,
-    /// Messages that were acknowledged and are not whole: held.
+    /// Messages that were acknowledged and are not whole, and blocks that cannot be read: held.
     pub damaged: u32,
-    /// Drafts and unacknowledged messages that were dropped.
+    /// Headers that were dropped: of messages that were never acknowledged and are not whole. After
+    /// a failed sync also of those that had been answered 451, or were over in memory.
     pub dropped: u32,
     /// Groups whose state pages were both lost: their messages are held.
     pub blind_groups: u32,
-    /// How often the image has been opened.
+    /// Of the opening; see FORMAT.md.
     pub epoch: u32,
     /// The latest wall time in the image.
     pub wall: i64,
@@ -100,6 +109,22 @@ pub fn recover(
     batch: usize,
     broken: Option<&Queue>,
 ) -> Result<(Queue, Found), RecoverError> {
+    open(disk, now, batch, broken, RUN_SECONDS_MIN)
+}
+
+/// Opens the image for an administrator's changes while no daemon runs. The same in all, but that
+/// no mail ages by it: see the module's head.
+pub fn recover_to_edit(disk: &mut impl Disk, now: Instant) -> Result<(Queue, Found), RecoverError> {
+    open(disk, now, 0, None, 0)
+}
+
+fn open(
+    disk: &mut impl Disk,
+    now: Instant,
+    batch: usize,
+    broken: Option<&Queue>,
+    unseen: u64,
+) -> Result<(Queue, Found), RecoverError> {
     // What a process that was killed has written may be read below and still be lost to a power
     // cut: nothing is taken for the newest durable copy before it is durable (I6). After a failed
     // sync this one promises nothing of what came before it: the medium is read to know (I11).
@@ -127,7 +152,7 @@ pub fn recover(
     if mutant::is(Mutant::EpochNotRaised) {
         queue.epoch = superblock.epoch.max(1);
     }
-    queue.run_base = run.saturating_add(RUN_SECONDS_MIN);
+    queue.run_base = run.saturating_add(unseen);
     if let Some(broken) = broken {
         queue.run_base = run.max(broken.run(now));
         queue.succeed(broken, &roots);
@@ -140,7 +165,11 @@ pub fn recover(
 }
 
 /// I9: what the medium has, not what a cache says it has.
-fn read_medium(disk: &mut impl Disk, number: u32, into: &mut Block) -> Result<(), DiskError> {
+pub(super) fn read_medium(
+    disk: &mut impl Disk,
+    number: u32,
+    into: &mut Block,
+) -> Result<(), DiskError> {
     if mutant::is(Mutant::RecoveryFromCache) {
         return disk.read(number, into);
     }
@@ -203,7 +232,7 @@ impl Roots {
 pub(super) struct Scan<'a> {
     pub(super) queue: Queue,
     block: Box<Block>,
-    chain: Box<Block>,
+    pub(super) chain: Box<Block>,
     /// Its `epoch` is the highest seen in any whole block: the newest superblock may be spoiled,
     /// and no number comes twice for that (I8).
     pub(super) found: Found,
@@ -214,6 +243,8 @@ pub(super) struct Scan<'a> {
     pub(super) is_settled: bool,
     /// Body blocks that the present walk has claimed.
     claimed: u32,
+    /// Messages whose chain leads to a block that cannot be read.
+    pub(super) interrupted: Vec<Interrupted>,
     /// Who is told what is not whole.
     faults: &'a mut dyn FnMut(Fault),
 }
@@ -247,6 +278,7 @@ impl<'a> Scan<'a> {
             highest: 0,
             is_settled: true,
             claimed: 0,
+            interrupted: Vec::new(),
             faults,
         }
     }
@@ -416,12 +448,13 @@ impl<'a> Scan<'a> {
                     let unread = self.queue.index.chain(self.queue.index.link.get(slot), slot);
                     let unread = unread.take(last as usize).last().unwrap_or(slot);
                     self.fault(layout::block_of(unread), subject, Check::Medium);
-                    self.claim_draft(disk, slot, draft);
+                    self.interrupted.push(Interrupted { draft, header: slot, last: unread });
                     self.keep_damaged(slot);
                 }
                 Walk::Unreadable(None) => self.queue.index.set_use(slot, Use::Unread),
             }
         }
+        self.claim_drafts(disk);
         self.judge_missing(broken);
     }
 
@@ -556,69 +589,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Appends a block to what the message at `header` holds, of which `last` was the last.
-    fn claim(&mut self, header: u32, last: u32, claimed: u32) {
+    pub(super) fn claim(&mut self, header: u32, last: u32, claimed: u32) {
         let index = &mut self.queue.index;
         index.set_use(claimed, Use::Body);
         index.set_state(claimed, State::default());
         index.link.set(last, claimed);
         index.link.set(claimed, header);
         self.claimed += 1;
-    }
-
-    /// Keeps every block of `draft` for the message at `header`: where its chain goes on behind a
-    /// block that the medium did not give back is not known.
-    fn claim_draft(&mut self, disk: &mut impl Disk, header: u32, draft: u64) {
-        let seal = self.queue.seal;
-        let link = self.queue.index.link.get(header);
-        let mut last = self.queue.index.chain(link, header).nth(self.claimed as usize - 1);
-        for slot in 0..self.queue.index.slots() {
-            let number = layout::block_of(slot);
-            if self.queue.index.used_as(slot) == Use::Free
-                && read_medium(disk, number, &mut self.chain).is_ok()
-                && let Some((Data::Body { draft: whose, .. }, _)) =
-                    block::read_data(number, &self.chain, &seal)
-                && whose == draft
-            {
-                self.claim(header, last.unwrap_or(header), slot);
-                last = Some(slot);
-            }
-        }
-    }
-
-    /// Third pass: what the medium did not give back may be a header. It is kept and shown as
-    /// damaged, with every block that leads to it: if they were written over, no medium that comes
-    /// back could bring back the message (I3).
-    fn keep_unread(&mut self, broken: Option<&Queue>) {
-        if let Some(broken) = broken.filter(|_| !mutant::is(Mutant::MemoryNotAsked)) {
-            self.recall(broken);
-        }
-        let mut from = 0;
-        while let Some(header) = self.queue.index.find(from, Use::Unread) {
-            from = header + 1;
-            if let Some(broken) = broken.filter(|queue| queue.index.used_as(header) == Use::Damaged)
-            {
-                self.queue.index.set_state(header, broken.index.state(header));
-            }
-            self.queue.index.link.set(header, header);
-            let (block, subject) = (layout::block_of(header), Subject::Slot { slot: header });
-            self.fault(block, subject, Check::Medium);
-            self.keep_damaged(header);
-            let (mut target, mut last) = (header, header);
-            loop {
-                let mut next = 0;
-                while let Some(slot) = self.queue.index.find(next, Use::Free) {
-                    next = slot + 1;
-                    if self.queue.index.link.get(slot) == target {
-                        self.claim(header, last, slot);
-                        last = slot;
-                    }
-                }
-                target = self.queue.index.link.get(target);
-                if target == header {
-                    break;
-                }
-            }
-        }
     }
 }
 
@@ -952,6 +929,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_outlives_a_failed_sync() {
+        let (mut disk, mut queue) = fresh(64);
+        for count in 1..4 {
+            add(&mut disk, &mut queue, 10).unwrap();
+            commit(&mut disk, &mut queue);
+            queue.broken = true;
+            let before = queue.counters();
+            queue = recover(&mut disk, NOW, 16, Some(&queue)).unwrap().0;
+            assert_eq!(queue.counters().committed, count);
+            assert!(queue.counters().syncs >= before.syncs);
+        }
+    }
+
+    #[test]
     fn a_release_outlives_a_failed_sync() {
         let (mut disk, mut queue) = fresh(64);
         let tickets: Vec<_> = (0..2).map(|_| add(&mut disk, &mut queue, 10).unwrap()).collect();
@@ -1002,6 +993,28 @@ mod tests {
         let run = queue.run(now);
         let (queue, _) = open(&mut disk);
         assert_eq!(queue.run(NOW), run + RUN_SECONDS_MIN);
+    }
+
+    #[test]
+    fn changes_while_nothing_runs_age_no_mail_and_every_start_does() {
+        let (mut disk, mut queue) = fresh(64);
+        let ticket = add(&mut disk, &mut queue, 10).unwrap();
+        commit(&mut disk, &mut queue);
+        let mut run = queue.run(NOW);
+        for round in 0..40 {
+            let is_held = round % 2 == 0;
+            let (mut queue, _) = recover_to_edit(&mut disk, NOW).unwrap();
+            assert_eq!(queue.run(NOW), run);
+            assert!(queue.set_flag(ticket, State::HELD, is_held, NOW));
+            queue.commit(&mut disk, NOW, |_, _| {});
+            if round % 8 == 7 {
+                // A daemon that dies before it writes anything, among them.
+                let (queue, _) = open(&mut disk);
+                assert!(!queue.waiting(ticket).unwrap().held);
+                run += RUN_SECONDS_MIN;
+                assert_eq!(queue.run(NOW), run);
+            }
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Queue {
     /// What waits in the first slot at or after `from` that holds a message.
     pub fn next_waiting(&self, from: u32) -> Option<Waiting> {
         let slot = self.index.find_either(from, Use::Message, Use::Damaged)?;
-        self.waiting(Ticket { slot, seq: self.index.state(slot).seq })
+        self.waiting(Ticket { slot, seq: self.number_in(slot) })
     }
 
     /// What is known of `ticket`'s message, if it exists.

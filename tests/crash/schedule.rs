@@ -16,7 +16,7 @@ use mote::queue::block::{Header, State};
 use mote::queue::disk::{Block, new_block};
 use mote::queue::draft::{Draft, Origin, QueueError, Summary};
 use mote::queue::envelope::Record;
-use mote::queue::recovery::{format, recover};
+use mote::queue::recovery::{format, recover, recover_to_edit};
 use mote::queue::{NotDurable, Queue, Receipt, Ticket, all_recipients, layout};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -678,6 +678,15 @@ impl Schedule {
     fn kill(&mut self) -> Result<(), String> {
         self.forget_drafts();
         self.disk.faults = Default::default();
+        if self.random.chance(1, 3) {
+            // An administrator was there before the next start.
+            self.disk.reopen();
+            let edited = recover_to_edit(&mut self.disk, self.now);
+            let (queue, _) = edited.map_err(|error| format!("no edit: {error:?}"))?;
+            if queue.run(self.now) < self.judge.run_least {
+                return Err("running time went back in an edit (I17)".to_string());
+            }
+        }
         let (queue, found) = open(&mut self.disk, self.now)?;
         self.judge_points()?;
         self.resolve_drops(false)?;
