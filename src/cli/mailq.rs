@@ -7,6 +7,8 @@
 use super::exit::{Exit, Failure, finish, print};
 use super::json::Object;
 use super::{Context, control};
+use crate::base::time::UnixTime;
+use crate::mail::timestamp::write_timestamp;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -72,7 +74,7 @@ impl Table {
             message.text("id").to_owned(),
             write_size(size),
             write_span(message.number("age")),
-            message.text("state").to_owned(),
+            write_state(message),
             write_span(message.number("next")),
             clean(&format!("<{}>", message.text("from"))),
         ];
@@ -129,6 +131,20 @@ fn write_line(text: &mut String, widths: &[usize], cells: [&str; COLUMNS], last:
     text.push('\n');
 }
 
+/// What its sender wants held is held until a time, or, where the clock is not set, for a while.
+fn write_state(message: &Object) -> String {
+    let mut state = message.text("state").to_owned();
+    if state == "later" {
+        state = "held".to_owned();
+        if let Some(until) = message.number("until") {
+            state.push_str(" until ");
+            // Into a String nothing fails.
+            let _ = write_timestamp(&mut state, UnixTime { seconds: until, trusted: true });
+        }
+    }
+    state
+}
+
 /// Bytes as people read them: three or four characters, and a letter.
 pub fn write_size(bytes: u64) -> String {
     match bytes {
@@ -166,18 +182,21 @@ mod tests {
             r#"{"id":"1kQ7d","from":"cron@router","size":812,"age":300,"state":"waiting","next":40,
                "recipients":[{"to":"me@example.net","state":"pending","reply":"450 4.2.0 busy"},
                {"to":"x@y","state":"done"},{"to":"you@example.net","state":"pending"}]}"#,
+            r#"{"id":"1kQ7e","from":"a@b","size":1,"age":60,"state":"later","next":3000,
+               "until":1000000000,"recipients":[{"to":"c@d","state":"pending","reply":""}]}"#,
             r#"{"id":"2","from":"","size":3145728,"age":7300,"state":"held","next":null,
                "recipients":[]}"#,
         ] {
             table.add(&parse(line).unwrap());
         }
         let expected = "\
-ID      SIZE  AGE  STATE    NEXT  FROM           TO
-1kQ7d   812B   5m  waiting   40s  <cron@router>  me@example.net
-                                                 (450 4.2.0 busy)
-                                                 you@example.net
-2      3072K   2h  held        -  <>             -
-2 messages, 3073K
+ID      SIZE  AGE  STATE                            NEXT  FROM           TO
+1kQ7d   812B   5m  waiting                           40s  <cron@router>  me@example.net
+                                                                         (450 4.2.0 busy)
+                                                                         you@example.net
+1kQ7e     1B  60s  held until 2001-09-09T01:46:40Z   50m  <a@b>          c@d
+2      3072K   2h  held                                -  <>             -
+3 messages, 3073K
 ";
         assert_eq!(table.finish(), expected);
         assert_eq!(Table::default().finish(), "The queue is empty.\n");

@@ -96,6 +96,7 @@ fn write_limits(out: &mut impl Write, config: &Config) -> Result {
     let retry: Vec<String> = config.retry.iter().copied().map(write_time).collect();
     pair(out, "retry", retry.join(" "))?;
     pair(out, "expire", write_time(config.expire))?;
+    pair(out, "hold-max", write_time(config.hold_max))?;
     let log = match config.log {
         Log::Error => "error",
         Log::Warn => "warn",
@@ -168,6 +169,7 @@ mod tests {
         reply-timeout = 2m
         retry = 1s, 2s
         expire = 1d
+        hold-max = 2h
         log = debug
         [listen smtps]
         address = 10.0.0.1 [::1]:4650

@@ -88,6 +88,8 @@ pub struct Config {
     pub retry: Vec<Duration>,
     /// How long, in running time, delivery is tried.
     pub expire: Duration,
+    /// How far ahead a sender may ask for a mail to go; zero: not at all.
+    pub hold_max: Duration,
     /// What is logged.
     pub log: Log,
 }

@@ -337,6 +337,15 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Global,
+        name: "hold-max",
+        kind: Kind::Time { least: 0, most: 100 * DAY },
+        default: "7d",
+        help: "For how long a sender who may relay can have a mail held (FUTURERELEASE); 0s: not \
+               offered.",
+        set: |draft, given| given.time().map(|time| draft.config.hold_max = time),
+    },
+    Key {
+        section: Section::Global,
         name: "log",
         kind: Kind::Words(&["error", "warn", "info", "debug"]),
         default: "info",

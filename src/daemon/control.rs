@@ -302,12 +302,12 @@ impl Control {
             let mut from = 0;
             while let Some(waiting) = admin.queue.next_waiting(from) {
                 from = waiting.ticket.slot + 1;
-                busy |= !change_one(verb, waiting.ticket, admin);
+                busy |= !change_one(verb, waiting.ticket, true, admin);
             }
         } else {
             for id in ids.split(' ').filter(|id| !id.is_empty()) {
                 match parse_base62(id).and_then(|seq| admin.queue.find(seq)) {
-                    Some(ticket) => busy |= !change_one(verb, ticket, admin),
+                    Some(ticket) => busy |= !change_one(verb, ticket, false, admin),
                     None => {
                         missing += 1;
                         // Ids are at most a request long, and so is their echo.
@@ -349,7 +349,7 @@ impl Default for Control {
 }
 
 /// False: not now.
-fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) -> bool {
+fn change_one<W>(verb: &str, ticket: Ticket, is_all: bool, admin: &mut Admin<'_, W>) -> bool {
     let now = admin.now.instant;
     match verb {
         "rm" if admin.queue.waiting(ticket).is_some_and(|waiting| waiting.importing) => {
@@ -364,6 +364,12 @@ fn change_one<W>(verb: &str, ticket: Ticket, admin: &mut Admin<'_, W>) -> bool {
             admin.queue.set_flag(ticket, MessageState::HELD, true, now);
         }
         "release" => {
+            // A wish to be held is ended by name only: `all` is what administrators hold.
+            let waiting = admin.queue.waiting(ticket);
+            let is_later = waiting.is_some_and(|waiting| waiting.later.is_some() && !waiting.held);
+            if is_later && !is_all {
+                admin.queue.set_flag(ticket, MessageState::RELEASED, true, now);
+            }
             admin.queue.set_flag(ticket, MessageState::HELD, false, now);
             admin.forwarder.retry(admin.queue, ticket);
         }

@@ -155,6 +155,10 @@ fn head<W: Disk>(
         Some(seconds) => write!(out, "{seconds}"),
         None => write!(out, "null"),
     };
+    if let Some(left) = left_to_wait(waiting, run).filter(|_| admin.now.unix.trusted) {
+        let until = admin.now.unix.seconds.saturating_add_unsigned(left);
+        let _ = write!(out, ",\"until\":{until}");
+    }
     match open(waiting.ticket, depth, out, block, admin) {
         Ok(open) => Some(open),
         Err(_) => {
@@ -237,6 +241,8 @@ fn state(waiting: &Waiting, next: Option<u64>) -> &'static str {
         "damaged"
     } else if waiting.held || waiting.needs == HOLD {
         "held"
+    } else if waiting.later.is_some() {
+        "later"
     } else if waiting.importing {
         "importing"
     } else if next == Some(0) {
@@ -246,10 +252,19 @@ fn state(waiting: &Waiting, next: Option<u64>) -> &'static str {
     }
 }
 
+/// Seconds that its sender wants it held yet.
+fn left_to_wait(waiting: &Waiting, run: u64) -> Option<u64> {
+    waiting.later.filter(|_| !waiting.held).map(|later| later.saturating_sub(run))
+}
+
 /// Seconds until something is tried.
 fn next<W>(waiting: &Waiting, run: u64, admin: &Admin<'_, W>) -> Option<u64> {
     if waiting.held || !waiting.readable || waiting.importing || waiting.needs == HOLD {
         return None;
+    }
+    let run_left = left_to_wait(waiting, run);
+    if run_left.is_some() {
+        return run_left;
     }
     if waiting.ready == 0 {
         return Some(waiting.due.saturating_sub(run));

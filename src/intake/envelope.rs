@@ -3,6 +3,7 @@
 //! What is said of the message comes before its first recipient, what is said of a recipient right
 //! before it (`queue/FORMAT.md`). Values are stored decoded: lengths keep them apart, not lines.
 
+use super::later::Times;
 use crate::base::buffer::Text;
 use crate::mail::address::Address;
 use crate::queue::draft::QueueError;
@@ -15,6 +16,7 @@ use core::fmt::Write as _;
 /// Hands the records of what was said behind MAIL to `each`.
 pub(super) fn mail_records(
     parameters: &MailParameters<'_>,
+    times: &Times,
     mut each: impl FnMut(&Record<'_>) -> Result<(), QueueError>,
 ) -> Result<(), QueueError> {
     if parameters.body == Some(Body::BinaryMime) {
@@ -27,6 +29,9 @@ pub(super) fn mail_records(
         Some(Return::Full) => each(&Record::Return(1))?,
         Some(Return::Headers) => each(&Record::Return(2))?,
         None => {}
+    }
+    if let Some(hold) = times.hold {
+        each(&Record::Hold(hold))?;
     }
     if let Some(envid) = parameters.envid {
         let mut text = Text::<ENVELOPE_ID_BYTES_MAX>::new();

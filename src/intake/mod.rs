@@ -21,6 +21,7 @@ pub mod drop_directory;
 mod envelope;
 mod flow;
 pub mod import;
+mod later;
 pub mod login;
 pub mod peer;
 pub mod rates;

@@ -18,6 +18,7 @@ use super::Lookout;
 use super::admission::{Admission, queue_reply};
 use super::devices::News;
 use super::envelope::{mail_records, recipient_records};
+use super::later::Times;
 use super::login::Login;
 use super::peer::{Peer, Secured};
 use super::users::Vault;
@@ -268,6 +269,7 @@ impl Session {
             server.answer(reply, replies, now);
         }
         let mut terms = work.terms(context.config);
+        work.offer_times(&mut terms.offers, context.config, context.now.unix);
         while matches!(stand, Stand::Open | Stand::AwaitTls) {
             terms.offers.auth.is_held = context.visitors.throttle.is_spent();
             let (consumed, event) = server.step(input.readable(), replies, &terms, now);
@@ -384,6 +386,10 @@ impl Work {
         if let Err(reply) = self.check_sender(path, context) {
             return reply;
         }
+        let times = match self.times(parameters, context.config, context.now.unix) {
+            Ok(times) => times,
+            Err(reply) => return reply,
+        };
         let now = context.now.instant;
         let rated = self.rated();
         if rated.is_some_and(|(source, rate)| !context.visitors.rates.allows(source, rate, now)) {
@@ -399,7 +405,7 @@ impl Work {
             ReversePath::Address(address) => address.as_str(),
         };
         self.sender = Text::from(sender);
-        match self.open_envelope(parameters, &mut draft, context) {
+        match self.open_envelope(parameters, &times, &mut draft, context) {
             Ok(()) => {
                 if let Some((source, rate)) = rated {
                     context.visitors.rates.count(source, rate, now);
@@ -410,7 +416,7 @@ impl Work {
                     scan: Scan::new(),
                     is_utf8: parameters.utf8,
                     needs: 0,
-                    is_open_ended: false,
+                    is_open_ended: times.are_any(),
                     measure: (0, 0),
                 });
                 Reply::SENDER_OK
@@ -425,6 +431,7 @@ impl Work {
     fn open_envelope<D: Disk>(
         &mut self,
         parameters: &MailParameters<'_>,
+        times: &Times,
         draft: &mut Draft,
         context: &mut Context<'_, D>,
     ) -> Result<(), QueueError> {
@@ -447,7 +454,9 @@ impl Work {
         for record in records.iter().flatten() {
             context.queue.record(context.disk, draft, block, record)?;
         }
-        mail_records(parameters, |record| context.queue.record(context.disk, draft, block, record))
+        mail_records(parameters, times, |record| {
+            context.queue.record(context.disk, draft, block, record)
+        })
     }
 
     fn recipient<D: Disk>(

@@ -210,6 +210,8 @@ impl State {
     // 4: a delay notice has been sent; none are sent yet.
     /// Damage was found; held until an administrator decides.
     pub const DAMAGED: u16 = 8;
+    /// Its envelope's wish to be held counts no more.
+    pub const RELEASED: u16 = 16;
 
     /// Dead as far as message `seq` in this slot is concerned (I4).
     pub fn is_dead(&self, seq: u64) -> bool {

@@ -63,7 +63,7 @@ impl Queue {
         let Some(mut state) = self.live_state(ticket) else { return false };
         state.flags = if on { state.flags | flag } else { state.flags & !flag };
         self.put_state(ticket.slot, state, now);
-        if flag & State::HELD != 0 {
+        if flag & (State::HELD | State::RELEASED) != 0 {
             self.marks.hurry();
         }
         true

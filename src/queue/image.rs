@@ -340,6 +340,7 @@ impl Queue {
         self.index.due.set(slot, 0);
         self.index.needs.set(slot, needs);
         self.index.ready.set(slot, needs);
+        self.index.later.set(slot, 0);
     }
 
     /// One sync for everything that was finished since the last (I1); `each` gets every owner on

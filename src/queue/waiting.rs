@@ -25,8 +25,12 @@ pub struct Waiting {
     pub readable: bool,
     /// Its drop file is not surely gone: not to be attempted yet.
     pub importing: bool,
-    /// `run` at its arrival.
+    /// `run` at its arrival, or when a hold was over.
     pub arrival: u64,
+    /// Its sender wants it held until then, as far as that is known.
+    pub later: Option<u64>,
+    /// Its sender's wish to have it held counts no more.
+    pub released: bool,
     /// `run` at which it is due.
     pub due: u64,
     /// Lanes that have unfinished recipients; 0 when not known yet.
@@ -55,6 +59,8 @@ impl Queue {
             readable: self.index.used_as(slot) == Use::Message,
             importing: self.index.imported.get(slot) != 0,
             arrival: self.index.arrival.get(slot).into(),
+            later: Some(self.index.later.get(slot).into()).filter(|later| *later != 0),
+            released: state.flags & State::RELEASED != 0,
             due: self.index.due.get(slot).into(),
             needs: self.index.needs.get(slot),
             ready: self.index.ready.get(slot),
@@ -85,6 +91,21 @@ impl Queue {
             self.index.needs.set(ticket.slot, needs);
             self.index.ready.set(ticket.slot, ready);
             self.index.due.set(ticket.slot, u32::try_from(due).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Its sender wants it held until `run` is so much; none when that is over.
+    pub fn hold_until(&mut self, ticket: Ticket, later: Option<u64>) {
+        if self.live_state(ticket).is_some() {
+            let later = later.map_or(0, |later| u32::try_from(later).unwrap_or(u32::MAX).max(1));
+            self.index.later.set(ticket.slot, later);
+        }
+    }
+
+    /// It was held until `run` was so much: its age counts from then.
+    pub fn begin_age(&mut self, ticket: Ticket, run: u64) {
+        if self.live_state(ticket).is_some() {
+            self.index.arrival.set(ticket.slot, u32::try_from(run).unwrap_or(u32::MAX));
         }
     }
 

@@ -23,6 +23,7 @@ mod conclude;
 mod domains;
 pub mod filing;
 pub mod forwarder;
+mod hold;
 pub mod lane;
 pub mod ledger;
 pub mod mailbox;

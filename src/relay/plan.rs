@@ -7,19 +7,21 @@
 
 use super::domains::{self, NO_LANE_WAIT};
 use super::forwarder::{Context, Forwarder, NEVER};
+use super::hold;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::route::HOLD;
 use super::settle::Settlement;
 use crate::base::buffer::Text;
+use crate::base::time::Now;
 use crate::mail::address::Address;
 use crate::mail::report::Cause;
 use crate::queue::disk::Disk;
-use crate::queue::envelope::Record;
+use crate::queue::envelope::{Hold, Record};
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::waiting::Waiting;
-use crate::queue::{Ticket, all_recipients};
+use crate::queue::{Queue, Ticket, all_recipients};
 use core::fmt::Write as _;
 
 /// What came of giving a message back.
@@ -46,12 +48,22 @@ struct Needs {
     is_short: bool,
     /// Those whose mail is not to stay in the queue.
     moving: u128,
+    /// Its sender wants it held so long yet, seconds.
+    held: Option<u64>,
 }
 
 impl Forwarder {
     /// The lanes of `ticket`'s recipients; an envelope that cannot be read holds its message.
     pub(super) fn route<W: Disk>(&mut self, ticket: Ticket, context: &mut Context<'_, W>) -> u32 {
         match self.read_needs(ticket, context) {
+            Ok(Needs { held: Some(left), .. }) => {
+                let run = context.queue.run(context.now.instant);
+                context.queue.hold_until(ticket, Some(run.saturating_add(left)));
+                let due = hold::look_at(run, left);
+                context.queue.plan(ticket, 0, 0, due);
+                self.scan_by(due);
+                0
+            }
             Ok(needs) => {
                 if needs.is_short && needs.lanes & !HOLD == 0 {
                     // With others to serve, who is left is looked for when those are done.
@@ -93,7 +105,18 @@ impl Forwarder {
         let mut needs = Needs::default();
         let mut number = 0u32;
         while let Some(record) = message.record(queue, *world, reading)? {
-            let Record::Recipient(text) = record else { continue };
+            let text = match record {
+                Record::Recipient(text) => text,
+                Record::Hold(asked) => {
+                    let arrival = message.header().run;
+                    needs.held = stay(queue, ticket, asked, arrival, *now);
+                    if needs.held.is_some() {
+                        return Ok(needs);
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
             let recipient = Address::parse_utf8(text).map_err(|_| ReadError::Unreadable)?;
             let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
             number += 1;
@@ -153,7 +176,8 @@ impl Forwarder {
             return false;
         }
         let ticket = waiting.ticket;
-        let expires = waiting.arrival + context.config.expire.as_secs();
+        let expire = context.config.expire.as_secs();
+        let expires = waiting.arrival + expire;
         let has_expired = run >= expires;
         // Without lanes it is held by a route, or was put off: there was no room for its report, or
         // its envelope could not be read. Then its time being up is no reason to look again.
@@ -174,6 +198,9 @@ impl Forwarder {
         if needs == 0 {
             return reads;
         }
+        // A hold that is over makes it young again.
+        let expires = context.queue.waiting(ticket).map_or(expires, |now| now.arrival + expire);
+        let has_expired = run >= expires;
         if has_expired && needs != HOLD {
             self.expire(ticket, needs, context);
             return true;
@@ -264,16 +291,34 @@ impl Forwarder {
     }
 }
 
+/// How long a message stays that its sender wants held. When that is over, its age begins.
+fn stay(queue: &mut Queue, ticket: Ticket, asked: Hold, arrival: u64, now: Now) -> Option<u64> {
+    let waiting = queue.waiting(ticket)?;
+    let run = queue.run(now.instant);
+    let end = arrival.saturating_add(asked.seconds.into()).min(run);
+    if waiting.arrival == arrival && !waiting.released {
+        let left = hold::left(asked, run.saturating_sub(arrival), now.unix);
+        if left.is_some() {
+            return left;
+        }
+    }
+    queue.hold_until(ticket, None);
+    if waiting.arrival == arrival {
+        queue.begin_age(ticket, end);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::{Instant, Now};
+    use crate::base::time::Instant;
     use crate::config::{Config, Host, parse};
+    use crate::queue::NotDurable;
     use crate::queue::disk::new_block;
     use crate::queue::draft::{Origin, Summary};
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
-    use crate::queue::{NotDurable, Queue};
     use crate::relay::mailbox::MailboxError;
     use core::time::Duration;
 
@@ -381,6 +426,65 @@ mod tests {
             }
             assert_eq!(office.queue.waiting(ticket), None, "{is_durable}");
         }
+    }
+
+    /// RFC 4865: it was as if the time that a mail was held had been time in which it was tried.
+    #[test]
+    fn the_age_of_what_was_held_begins_when_it_may_go() {
+        let mut office = Office::new();
+        let hold = Hold { seconds: 7200, until: i64::MAX };
+        let records = [Record::Sender(b"a@b"), Record::Hold(hold), Record::Recipient(b"c@d")];
+        let ticket = office.submit_with(&records);
+        let at = |seconds| START + Duration::from_secs(seconds);
+        office.schedule();
+        let waiting = office.queue.waiting(ticket).unwrap();
+        // A recovery adds a minute.
+        assert_eq!((waiting.later, waiting.ready, waiting.due), (Some(7260), 0, 660));
+        office.now.instant = at(7199);
+        office.forwarder.flush(&mut office.queue);
+        office.schedule();
+        let waiting = office.queue.waiting(ticket).unwrap();
+        assert_eq!((waiting.later, waiting.ready, waiting.due), (Some(7260), 0, 7260));
+        office.now.instant = at(7200);
+        office.schedule();
+        let waiting = office.queue.waiting(ticket).unwrap();
+        assert_eq!((waiting.later, waiting.arrival), (None, 7260));
+        assert!(waiting.ready != 0);
+        // A reload changes nothing of that.
+        office.now.instant = at(7200 + 3599);
+        office.forwarder.flush(&mut office.queue);
+        office.schedule();
+        let waiting = office.queue.waiting(ticket).unwrap();
+        assert!(waiting.ready != 0 && waiting.arrival == 7260);
+        assert_eq!(office.queue.batch_len(), 0);
+        office.now.instant = at(7200 + 3600);
+        office.schedule();
+        assert_eq!(office.queue.batch_len(), 1, "it has expired");
+    }
+
+    #[test]
+    fn an_administrator_ends_a_hold_and_a_restart_does_not_know_it_better() {
+        let mut office = Office::new();
+        let hold = Hold { seconds: 7200, until: i64::MAX };
+        let records = [Record::Sender(b"a@b"), Record::Hold(hold), Record::Recipient(b"c@d")];
+        let ticket = office.submit_with(&records);
+        office.now.instant = START + Duration::from_secs(5400);
+        office.schedule();
+        let now = office.now.instant;
+        assert!(office.queue.set_flag(ticket, crate::queue::block::State::RELEASED, true, now));
+        office.forwarder.retry(&mut office.queue, ticket);
+        office.schedule();
+        assert!(office.queue.waiting(ticket).unwrap().ready != 0);
+        office.commit();
+        let (queue, _) = recover(&mut office.disk, now, 16, None).unwrap();
+        let run = queue.run(now);
+        office.queue = queue;
+        office.forwarder = Forwarder::new(&office.config, 0);
+        office.schedule();
+        let waiting = office.queue.waiting(ticket).unwrap();
+        assert!(waiting.ready != 0 && waiting.released);
+        // Older than the time in which it may be tried, but for the hold.
+        assert!(run > 3600 && waiting.arrival == run, "{run} {}", waiting.arrival);
     }
 
     /// Each look through the index tried to write its report, and each report was counted.

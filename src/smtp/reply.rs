@@ -149,6 +149,10 @@ impl Reply {
     pub const REPEATED_PARAMETER: Reply = reply(501, 5, 4, "A parameter comes twice");
     pub const BAD_VALUE: Reply = reply(504, 5, 4, "The parameter cannot have this value");
     pub const UNKNOWN_PARAMETER: Reply = reply(555, 5, 4, "Parameter not recognized");
+    // RFC 4865 §4: too far ahead; RFC 5321 §4.2.3 for a server that cannot do it now.
+    pub const HOLD_TOO_LONG: Reply = reply(554, 5, 4, "No mail is held for so long here");
+    pub const HOLD_IN_THE_PAST: Reply = reply(501, 5, 4, "HOLDUNTIL is in the past");
+    pub const CLOCK_NOT_SET: Reply = reply(455, 3, 0, "The clock here is not set; say HOLDFOR");
     // RFC 6531 §3.5.
     pub const NEEDS_UTF8: Reply = reply(553, 6, 7, "Such an address needs SMTPUTF8 behind MAIL");
     pub const TLS_ALREADY: Reply = reply(503, 5, 1, "TLS is on already");

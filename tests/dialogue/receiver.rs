@@ -335,6 +335,7 @@ fn find_reply(name: &str) -> Reply {
         "loop" => Reply::LOOP,
         "bare" => Reply::BARE_IN_MESSAGE,
         "too-big" => Reply::TOO_BIG,
+        "hold-too-long" => Reply::HOLD_TOO_LONG,
         name => panic!("no reply {name}"),
     }
 }

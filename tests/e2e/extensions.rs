@@ -65,7 +65,7 @@ fn chunks_beyond_the_limit_are_read_on_and_refused() {
 
 /// Says all of it, and wants these codes.
 #[track_caller]
-fn say(session: &mut Session, commands: &[&str], codes: &[u16]) {
+pub(crate) fn say(session: &mut Session, commands: &[&str], codes: &[u16]) {
     for (command, code) in commands.iter().zip(codes) {
         let reply = session.ask(command).unwrap();
         assert_eq!(reply.code, *code, "{command}: {reply:?}");
@@ -73,7 +73,7 @@ fn say(session: &mut Session, commands: &[&str], codes: &[u16]) {
 }
 
 /// A config with a next hop, and a Maildir for what comes back to client.test.
-fn with_reports(port: u16) -> Place {
+pub(crate) fn with_reports(port: u16) -> Place {
     Place::new(&format!(
         "relay = smtp://127.0.0.1:{port}\n[route client.test]\nvia = maildir:{{dir}}/Maildir"
     ))
@@ -81,7 +81,7 @@ fn with_reports(port: u16) -> Place {
 
 /// The one mail that comes into the Maildir.
 #[track_caller]
-fn only_mail(path: &Path) -> String {
+pub(crate) fn only_mail(path: &Path) -> String {
     wait_for("a mail", Duration::from_secs(20), || !maildir(path).is_empty());
     let mails = maildir(path);
     assert_eq!(mails.len(), 1);
@@ -89,7 +89,7 @@ fn only_mail(path: &Path) -> String {
 }
 
 #[track_caller]
-fn assert_holds(text: &str, words: &[&str]) {
+pub(crate) fn assert_holds(text: &str, words: &[&str]) {
     for words in words {
         assert!(text.contains(words), "no {words:?} in {text}");
     }
@@ -101,7 +101,7 @@ const ENVELOPE_WITH_WISHES: [&str; 3] = [
     "DATA",
 ];
 
-fn message_text(number: usize) -> String {
+pub(crate) fn message_text(number: usize) -> String {
     String::from_utf8(message(number, 400)).unwrap() + "."
 }
 

@@ -28,4 +28,5 @@ mod session;
 mod signals;
 mod syncs;
 #[cfg(feature = "tls")]
+mod times;
 mod tls;
