@@ -3,6 +3,10 @@
 
 use core::time::Duration;
 
+/// The largest image: `spool-size` allows no more, and a file whose size nothing else tells is not
+/// taken for a larger one.
+pub const SPOOL_BYTES_MAX: u64 = 64 << 30;
+
 /// A command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512, and for more with extensions;
 /// AUTH= and ORCPT= in xtext may each need 500.
 pub const LINE_BYTES_MAX: usize = 2048;

@@ -3,20 +3,25 @@
 //! The last line is `{"end":"ok"}` or `{"end":"error","exit":N,"message":"…"}`; without one of
 //! them the daemon died in between, and the answer does not count. A line may have any length that
 //! one message's recipients need, but not more than `LINE_BYTES_MAX`; a daemon that says nothing
-//! for `PATIENCE` is given up. Where nobody listens the image is asked instead ([`offline`]).
+//! for `PATIENCE` is given up. Where nobody listens the image is asked instead ([`Offline`]), until
+//! a daemon that starts wants it.
 
 use super::exit::{Exit, Failure};
 use super::json::{self, Object};
-use super::{Context, configuration, offline};
+use super::offline::Offline;
+use super::{Context, configuration};
 use crate::os::local;
 use crate::os::process::is_trusted_owner;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest silence of a daemon that is busy with a sync on slow flash.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a daemon that starts takes until it listens, at most, and how often it is looked for.
+const STARTING: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(20);
 /// 112 recipients, each with its address and the last reply to it, escaped.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -26,10 +31,72 @@ pub fn ask(
     request: &str,
     each: impl FnMut(&str, &Object),
 ) -> Result<(), Failure> {
-    let candidates = context.control_places()?.control;
-    let Some((path, stream)) = find(&candidates)? else {
-        return without_daemon(context, request, each, &candidates);
-    };
+    Asker::new(context)?.ask(request, each)
+}
+
+/// Whom the requests of one command go to: to the daemon, a connection each; or to the image, which
+/// is opened once for all of them.
+pub struct Asker<'a> {
+    context: &'a Context,
+    candidates: Vec<PathBuf>,
+    image: Option<Offline>,
+}
+
+impl Asker<'_> {
+    /// Looks for nobody yet.
+    pub fn new(context: &Context) -> Result<Asker<'_>, Failure> {
+        Ok(Asker { context, candidates: context.control_places()?.control, image: None })
+    }
+
+    /// Like [`ask`].
+    pub fn ask(&mut self, request: &str, each: impl FnMut(&str, &Object)) -> Result<(), Failure> {
+        let end = Instant::now() + STARTING;
+        let is_giving_way = self.image.as_ref().is_some_and(Offline::is_wanted);
+        if is_giving_way {
+            self.image = None;
+        }
+        loop {
+            if self.image.is_none()
+                && let Some((path, stream)) = find(&self.candidates)?
+            {
+                return converse(path, &stream, request, each);
+            }
+            match self.without_daemon(request) {
+                // It has the image now, and will listen soon.
+                Err(failure)
+                    if is_giving_way && failure.exit == Exit::TEMPORARY && Instant::now() < end => {
+                }
+                result => return result?.ask(request, each),
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// Nobody listens: the image may answer.
+    fn without_daemon(&mut self, request: &str) -> Result<&mut Offline, Failure> {
+        let before = self.image.take().filter(|image| image.can(request));
+        let opened = match before {
+            Some(image) => Some(image),
+            None => Offline::open(configuration::load(self.context)?, request)?,
+        };
+        match opened {
+            Some(image) => Ok(self.image.insert(image)),
+            None => {
+                let looked = self.candidates.first();
+                let looked = looked.map(|path| path.display().to_string()).unwrap_or_default();
+                let text = format!("daemon is not running (no answer at {looked})");
+                Err(Failure::new(Exit::TEMPORARY, text))
+            }
+        }
+    }
+}
+
+fn converse(
+    path: &Path,
+    mut stream: &UnixStream,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+) -> Result<(), Failure> {
     let lost = |error: std::io::Error| {
         let path = path.display();
         match error.kind() {
@@ -40,26 +107,11 @@ pub fn ask(
             _ => Failure::new(Exit::TEMPORARY, format!("lost the daemon at {path}: {error}")),
         }
     };
-    (&stream).write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
-    read_answer(BufReader::new(&stream), each).map_err(|trouble| match trouble {
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
+    read_answer(BufReader::new(stream), each).map_err(|trouble| match trouble {
         Trouble::Io(error) => lost(error),
         Trouble::Told(failure) => failure,
     })
-}
-
-/// Nobody listens: the image may answer.
-fn without_daemon(
-    context: &Context,
-    request: &str,
-    each: impl FnMut(&str, &Object),
-    candidates: &[PathBuf],
-) -> Result<(), Failure> {
-    let config = configuration::load(context)?;
-    if offline::ask(&config, request, each)? {
-        return Ok(());
-    }
-    let looked = candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
-    Err(Failure::new(Exit::TEMPORARY, format!("daemon is not running (no answer at {looked})")))
 }
 
 /// Who listens, if anybody does.

@@ -30,6 +30,7 @@ pub mod sendmail;
 pub mod serve;
 pub mod spool;
 pub mod status;
+mod unopened;
 
 use exit::{Exit, Failure, finish, print};
 use places::Places;

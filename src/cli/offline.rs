@@ -1,16 +1,18 @@
 //! The queue while no daemon runs.
 //!
 //! The machine that answers on the control socket is asked here without a socket, so that what is
-//! told is the same. Looking (`ls`, `show`, `export`) reads the image under a shared lock and
-//! writes nothing. Changing (`rm`, `hold`, `release`) is a recovery like a daemon's own start,
-//! under the lock that a daemon holds for life, and what it answers is durable. Drop files whose
-//! mail is in the queue go first, or who is removed would come in again with the next daemon.
-//! Whatever else there is to ask needs a daemon.
+//! told is the same. All requests of a command are asked of one opening: the image is scanned once,
+//! and a change of any number of messages is one recovery. Looking (`ls`, `show`, `export`) reads
+//! the image under a shared lock and writes nothing; between two requests it gives way to a daemon
+//! that starts, which is asked from then on. Changing (`rm`, `hold`, `release`) is a recovery like
+//! a daemon's own start, under the lock that a daemon holds for life, and what it answers is
+//! durable; no mail ages by it (I17). Drop files whose mail is in the queue go first, or who is
+//! removed would come in again with the next daemon. Whatever else there is to ask needs a daemon.
 
 use super::control::{Trouble, read_answer};
 use super::exit::{Exit, Failure};
 use super::json::Object;
-use super::serve::unopened;
+use super::unopened::{closed, unopened};
 use crate::base::buffer::Buffer;
 use crate::base::time::Now;
 use crate::config::Config;
@@ -33,52 +35,78 @@ use crate::relay::forwarder::Forwarder;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// Asks the image of `config`'s spool. False: there is none, or the request needs a daemon.
-pub fn ask(
-    config: &Config,
-    request: &str,
-    each: impl FnMut(&str, &Object),
-) -> Result<bool, Failure> {
-    let path = image_path(Path::new(&config.spool));
-    let now = SystemClock::new().now();
-    match request.split(' ').next().unwrap_or_default() {
-        "ls" | "show" | "export" => {
-            let mut disk = match ImageReader::open(&path) {
-                Err(ImageError::Missing(_)) => return Ok(false),
-                result => result.map_err(closed)?,
-            };
-            let found = inspect(&mut disk, now.instant, |_| {});
-            let mut queue = found.map_err(|error| unopened(&path, error))?.queue;
-            talk(config, &mut queue, &mut disk, now, request, each)?;
-        }
-        "rm" | "hold" | "release" => {
-            let disk = match ImageFile::open(&path) {
-                Err(ImageError::Missing(_)) => return Ok(false),
-                result => result.map_err(closed)?,
-            };
-            let drops = Drops::open(&drop_path(Path::new(&config.spool)), 0);
-            let mut spool = Spool { disk, drops };
-            let recovered = recover_to_edit(&mut spool, now.instant);
-            let (mut queue, _) = recovered.map_err(|error| unopened(&path, error))?;
-            Import::new(0).resume(&mut queue, &mut spool, now.instant);
-            talk(config, &mut queue, &mut spool, now, request, each)?;
-        }
-        _ => return Ok(false),
-    }
-    Ok(true)
+/// The image of a spool, opened for as long as a command runs.
+pub struct Offline {
+    config: Config,
+    now: Now,
+    image: Image,
 }
 
-/// Why an image cannot be looked at.
-pub fn closed(error: ImageError) -> Failure {
-    let exit = match &error {
-        ImageError::Busy { .. } => Exit::TEMPORARY,
-        ImageError::Missing(_) => Exit::NO_INPUT,
-        ImageError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-            Exit::PERMISSION
+enum Image {
+    Looked { disk: ImageReader, queue: Queue },
+    Changed { spool: Box<Spool>, queue: Queue },
+}
+
+impl Offline {
+    /// Opens the image of `config`'s spool for requests like this one. None: there is no image, or
+    /// the request needs a daemon.
+    pub fn open(config: Config, request: &str) -> Result<Option<Offline>, Failure> {
+        let path = image_path(Path::new(&config.spool));
+        let now = SystemClock::new().now();
+        let image = match verb(request) {
+            "ls" | "show" | "export" => {
+                let mut disk = match ImageReader::open(&path) {
+                    Err(ImageError::Missing(_)) => return Ok(None),
+                    result => result.map_err(closed)?,
+                };
+                let found = inspect(&mut disk, now.instant, |_| {});
+                let queue = found.map_err(|error| unopened(&path, error))?.queue;
+                Image::Looked { disk, queue }
+            }
+            "rm" | "hold" | "release" => {
+                let disk = match ImageFile::open(&path) {
+                    Err(ImageError::Missing(_)) => return Ok(None),
+                    result => result.map_err(closed)?,
+                };
+                let drops = Drops::open(&drop_path(Path::new(&config.spool)), 0);
+                let mut spool = Box::new(Spool { disk, drops });
+                let recovered = recover_to_edit(&mut *spool, now.instant);
+                let (mut queue, _) = recovered.map_err(|error| unopened(&path, error))?;
+                Import::new(0).resume(&mut queue, &mut *spool, now.instant);
+                Image::Changed { spool, queue }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Offline { config, now, image }))
+    }
+
+    /// True if it was opened for requests like this one.
+    pub fn can(&self, request: &str) -> bool {
+        match self.image {
+            Image::Looked { .. } => matches!(verb(request), "ls" | "show" | "export"),
+            Image::Changed { .. } => matches!(verb(request), "rm" | "hold" | "release"),
         }
-        ImageError::Io { .. } | ImageError::Format { .. } => Exit::SYSTEM,
-    };
-    Failure::new(exit, error.to_string())
+    }
+
+    /// True if a daemon that starts waits for it.
+    pub fn is_wanted(&self) -> bool {
+        matches!(&self.image, Image::Looked { disk, .. } if disk.is_wanted())
+    }
+
+    /// Asks it.
+    pub fn ask(&mut self, request: &str, each: impl FnMut(&str, &Object)) -> Result<(), Failure> {
+        let (config, now) = (&self.config, self.now);
+        match &mut self.image {
+            Image::Looked { disk, queue } => talk(config, queue, disk, now, request, each),
+            Image::Changed { spool, queue } => {
+                talk(config, queue, &mut **spool, now, request, each)
+            }
+        }
+    }
+}
+
+fn verb(request: &str) -> &str {
+    request.split(' ').next().unwrap_or_default()
 }
 
 fn talk<D: Disk>(
@@ -95,7 +123,7 @@ fn talk<D: Disk>(
         *place = byte;
     }
     control.received(request.len() + 1);
-    let forwarder = Forwarder::new(config, 0);
+    let forwarder = Forwarder::asleep(config);
     let talk = Talk { config, queue, disk, now, forwarder, control };
     read_answer(BufReader::new(talk), each).map_err(|trouble| match trouble {
         Trouble::Io(error) => Failure::new(Exit::SOFTWARE, format!("no answer: {error}")),
@@ -208,7 +236,7 @@ const OUTPUT_BYTES: usize = 16 * 1024;
 impl<'a, D: Disk> Teller<'a, D> {
     /// For `queue`, which lies on `disk`.
     pub fn new(config: &'a Config, queue: &'a mut Queue, disk: &'a mut D, now: Now) -> Self {
-        let forwarder = Forwarder::new(config, 0);
+        let forwarder = Forwarder::asleep(config);
         let (output, block) = (Buffer::new(OUTPUT_BYTES), new_block());
         Teller { config, queue, disk, now, forwarder, output, block }
     }

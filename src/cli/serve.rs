@@ -9,6 +9,7 @@ use super::Context;
 use super::configuration::{self, Broken, Loaded};
 use super::exit::{Exit, Failure, finish};
 use super::listeners;
+use super::unopened::unopened;
 use crate::base::time::Instant;
 use crate::config::{Config, ListenerTls, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
@@ -17,7 +18,6 @@ use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, mailbox, process, signals};
-use crate::queue::block::Foreign;
 use crate::queue::disk::BLOCK_BYTES;
 use crate::queue::layout::blocks_for;
 use crate::queue::recovery::{RecoverError, format, recover};
@@ -182,32 +182,6 @@ fn resize(world: &mut World, config: &Config, now: Instant) -> Result<(), Recove
         ),
     }
     Ok(())
-}
-
-/// What is told of an image that cannot be recovered.
-pub(super) fn unopened(image: &Path, error: RecoverError) -> Failure {
-    let image = image.display();
-    match error {
-        RecoverError::Disk(error) => Failure::new(
-            Exit::SYSTEM,
-            format!("{image}: the disk fails ({error:?}); look at the kernel's log"),
-        ),
-        RecoverError::Foreign(Foreign::NotAnImage) => Failure::new(
-            Exit::SYSTEM,
-            format!("{image}: not a spool of mote's, or spoiled; move it away to begin anew"),
-        ),
-        RecoverError::Foreign(Foreign::Later { version, incompat }) => Failure::new(
-            Exit::SYSTEM,
-            format!(
-                "{image}: written by a later mote (format {version}, features {incompat:#x}); \
-                 use that one until the spool is empty"
-            ),
-        ),
-        RecoverError::Short { wanted, found } => Failure::new(
-            Exit::SYSTEM,
-            format!("{image}: cut short: {found} of {wanted} blocks; restore it, or move it away"),
-        ),
-    }
 }
 
 fn level(config: &Config, context: &Context) -> log::LevelFilter {

@@ -13,7 +13,8 @@
 
 use super::exit::{Exit, Failure, finish, print, tell};
 use super::export::{Export, ensure_directory};
-use super::offline::{Teller, closed};
+use super::offline::Teller;
+use super::unopened::{closed, unreadable};
 use super::{Context, configuration};
 use crate::base::ascii::Base62;
 use crate::config::{self, Config, Host};
@@ -21,11 +22,9 @@ use crate::daemon::world::Clock as _;
 use crate::os::clock::SystemClock;
 use crate::os::image_reader::ImageReader;
 use crate::os::world::image_path;
-use crate::queue::block::Foreign;
 use crate::queue::disk::{Disk, new_block};
 use crate::queue::inspect::{Inspection, inspect};
 use crate::queue::message::Message;
-use crate::queue::recovery::RecoverError;
 use crate::queue::{Queue, Ticket};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -72,33 +71,6 @@ fn look(path: &Path, text: &mut String) -> Result<(ImageReader, Inspection, u32)
     });
     let inspection = looked.map_err(|error| unreadable(path, error))?;
     Ok((disk, inspection, faults))
-}
-
-fn unreadable(path: &Path, error: RecoverError) -> Failure {
-    let path = path.display();
-    match error {
-        RecoverError::Foreign(Foreign::NotAnImage) => Failure::new(
-            Exit::DATA,
-            format!(
-                "{path}: not a spool of mote's, or its identity and both superblocks are spoiled, \
-                 and with them the key to all else"
-            ),
-        ),
-        RecoverError::Foreign(Foreign::Later { version, incompat }) => Failure::new(
-            Exit::DATA,
-            format!(
-                "{path}: written by a later mote (format {version}, features {incompat:#x}); use \
-                 that one"
-            ),
-        ),
-        RecoverError::Short { wanted, found } => Failure::new(
-            Exit::DATA,
-            format!("{path}: {found} blocks are left of {wanted}: too few to hold a message"),
-        ),
-        RecoverError::Disk(_) => {
-            Failure::new(Exit::SYSTEM, format!("{path}: the disk does not give it back"))
-        }
-    }
 }
 
 fn check(path: &Path) -> Result<Exit, Failure> {

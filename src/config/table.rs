@@ -7,6 +7,7 @@
 //! the machine stands in parentheses, as words for the manual; [`Draft::new`] knows it.
 
 use super::draft::{Draft, Given};
+use crate::limits::SPOOL_BYTES_MAX;
 use core::fmt;
 
 /// Which lines a key may stand under.
@@ -229,7 +230,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Global,
         name: "spool-size",
-        kind: Kind::Size { least: 256 << 10, most: 64 << 30 },
+        kind: Kind::Size { least: 256 << 10, most: SPOOL_BYTES_MAX },
         default: "(a quarter of what is free, at most 16M)",
         help: "The size of the queue, taken from the disk once and for all when it is made.",
         set: |draft, given| given.size().map(|size| draft.config.spool_size = Some(size)),

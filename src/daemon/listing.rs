@@ -266,6 +266,9 @@ fn next<W>(waiting: &Waiting, run: u64, admin: &Admin<'_, W>) -> Option<u64> {
     if run_left.is_some() {
         return run_left;
     }
+    if admin.forwarder.is_asleep() {
+        return None;
+    }
     if waiting.ready == 0 {
         return Some(waiting.due.saturating_sub(run));
     }

@@ -12,6 +12,7 @@
 use crate::daemon::world::Random as _;
 use crate::os::folder::{Folder, Space, space};
 use crate::os::lock::lock_to_write;
+use crate::os::process;
 use crate::os::random::SystemRandom;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
@@ -48,6 +49,22 @@ pub enum ImageError {
         /// Whose lock it is, where /proc tells.
         pid: Option<u32>,
     },
+    /// Somebody only looks at it, and does not come to an end.
+    Read {
+        /// The image.
+        path: PathBuf,
+        /// Whose lock it is, where /proc tells.
+        pid: Option<u32>,
+    },
+    /// It belongs to somebody who might write it at any time.
+    Stranger {
+        /// The image.
+        path: PathBuf,
+        /// His number.
+        uid: u32,
+        /// The mode.
+        mode: u32,
+    },
     /// It could not be laid out.
     Format {
         /// The image.
@@ -76,6 +93,22 @@ impl fmt::Display for ImageError {
             ImageError::Busy { path, pid: None } => {
                 write!(formatter, "{}: another process is already working on it", path.display())
             }
+            ImageError::Read { path, pid } => {
+                let who = pid.map_or("a process".to_owned(), |pid| format!("process {pid}"));
+                write!(
+                    formatter,
+                    "{}: {who} is reading it ('queue' or 'spool', while no daemon ran): try again \
+                     when it is done",
+                    path.display()
+                )
+            }
+            ImageError::Stranger { path, uid, mode } => write!(
+                formatter,
+                "{0}: belongs to user {uid} (mode {mode:04o}), who could read and forge all mail: \
+                 'chown {1} {0}' if it is yours, or move it away",
+                path.display(),
+                process::user_id()
+            ),
             ImageError::Format { path, error: DiskError::Full } => {
                 write!(formatter, "{}: no space left for the queue", path.display())
             }
@@ -132,6 +165,7 @@ impl ImageFile {
             }
             result => result.map_err(failed(path, "open it"))?,
         };
+        judge_owner(&file, path)?;
         lock_to_write(&file, path)?;
         ImageFile::new(file, path)
     }
@@ -366,6 +400,29 @@ fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
+/// Refuses an image that a stranger owns: he could have written it, and may at any time. One that
+/// others may write by its mode is told of and no more, since there are file systems that have one
+/// mode for all files (vfat), and a machine whose spool lies there must start.
+fn judge_owner(file: &File, path: &Path) -> Result<(), ImageError> {
+    let found = file.metadata().map_err(failed(path, "examine it"))?;
+    let (uid, mode) = (found.uid(), found.mode() & 0o7777);
+    if !process::is_trusted_owner(uid) {
+        return Err(ImageError::Stranger { path: path.to_owned(), uid, mode });
+    }
+    let trusted = if process::is_trusted_group(found.gid()) { 0o060 } else { 0 };
+    let open = mode & 0o066 & !trusted;
+    if open != 0 {
+        let what = if open & 0o022 != 0 { "forge and read" } else { "read" };
+        ::log::warn!(
+            "{0}: others may {what} mail (mode {mode:04o}, user {uid}, group {1}): 'chmod 600 \
+             {0}', or mount its file system with umask=077",
+            path.display(),
+            found.gid()
+        );
+    }
+    Ok(())
+}
+
 /// The temporary file, locked and certainly the one that has the name.
 fn lock_temporary(temporary: &Path) -> Result<File, ImageError> {
     loop {
@@ -517,6 +574,27 @@ mod tests {
         }
         drop(image);
         assert_eq!(ImageFile::open(&path).unwrap().blocks(), 4);
+    }
+
+    #[test]
+    fn a_strangers_image_is_refused_and_an_open_one_is_not() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        drop(create(&path));
+        for mode in [0o666, 0o777, 0o755, 0o640] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(ImageFile::open(&path).is_ok(), "vfat has one mode for all");
+        }
+        if process::user_id() != 0 {
+            // Only root can give a file away.
+            return;
+        }
+        std::os::unix::fs::chown(&path, Some(4_000_000_001), None).unwrap();
+        let refused = error(ImageFile::open(&path));
+        assert!(matches!(refused, ImageError::Stranger { uid: 4_000_000_001, .. }), "{refused}");
+        assert!(refused.to_string().contains("user 4000000001 (mode 0640)"), "{refused}");
+        assert!(refused.to_string().contains("chown"), "{refused}");
     }
 
     #[test]

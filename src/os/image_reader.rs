@@ -7,7 +7,7 @@
 //! plain ones: on a medium that is dying, what the cache still has is welcome.
 
 use super::disk::{ImageError, failed, offset};
-use super::lock::lock_to_read;
+use super::lock::{is_wanted, lock_to_read};
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
@@ -41,6 +41,13 @@ impl ImageReader {
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed(path, "examine it"))?;
         let blocks = u32::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         Ok(ImageReader { file, blocks })
+    }
+}
+
+impl ImageReader {
+    /// True if a writer waits for its readers to be done.
+    pub fn is_wanted(&self) -> bool {
+        is_wanted(&self.file)
     }
 }
 
@@ -82,8 +89,9 @@ mod tests {
         drop(image);
         let mut one = ImageReader::open(&path).unwrap();
         let other = ImageReader::open(&path).unwrap();
+        assert!(!one.is_wanted());
         assert_eq!((one.blocks(), other.blocks()), (4, 4));
-        assert!(matches!(ImageFile::open(&path), Err(ImageError::Busy { .. })));
+        assert!(matches!(ImageFile::open(&path), Err(ImageError::Read { .. })));
         let mut block = new_block();
         one.read_medium(1, &mut block).unwrap();
         assert_eq!(*block, [7; BLOCK_BYTES]);

@@ -2,8 +2,9 @@
 //!
 //! There are two locks, so that who has to wait knows for whom. A writer first takes the file's
 //! first byte, which only writers take, and keeps it for life: who does not get it is told at once.
-//! Then it takes flock(2), which readers share. They are done soon, so it waits for them, at most
-//! [`READERS_WAIT`]; those who come meanwhile are told that a writer works on the image.
+//! Then it takes flock(2), which readers share. They are done soon, or see that it waits
+//! ([`is_wanted`]) and stop: so it waits for them, at most [`READERS_WAIT`], and then says that it
+//! is they. Those who come meanwhile are told that a writer works on the image.
 //!
 //! Where the kernel (before 3.15) or the file system knows no lock of a byte that belongs to an
 //! open file, flock alone decides, and nobody waits for readers.
@@ -27,12 +28,15 @@ const AGAIN: Duration = Duration::from_millis(20);
 pub(super) fn lock_to_write(file: &File, path: &Path) -> Result<(), ImageError> {
     let fd = file.as_raw_fd();
     let first_byte = with_patience(WRITER_WAIT, || byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK));
-    let patience = match first_byte {
-        Err(error) if is_taken(&error) => return Err(busy(file, path, Some("WRITE"))),
+    let patience = match &first_byte {
+        Err(error) if is_taken(error) => return Err(busy(file, path, Some("WRITE"))),
         Err(_) => WRITER_WAIT,
         Ok(_) => READERS_WAIT,
     };
     with_patience(patience, || flock(fd, libc::LOCK_EX)).map_err(|error| match error {
+        error if is_taken(&error) && first_byte.is_ok() => {
+            ImageError::Read { path: path.to_owned(), pid: holder(file, Some("READ")) }
+        }
         error if is_taken(&error) => busy(file, path, None),
         error => failed(path, "lock it")(error),
     })
@@ -53,14 +57,19 @@ fn with_patience<T>(patience: Duration, lock: impl Fn() -> io::Result<T>) -> io:
 /// Takes the image for a reader, until `file` is closed. Where there are no locks (some read-only
 /// network mounts) nobody can be writing under one either, and it is read without.
 pub(super) fn lock_to_read(file: &File, path: &Path) -> Result<(), ImageError> {
-    let found = byte_lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_RDLCK);
-    if found.is_ok_and(|kind| kind == libc::F_WRLCK) {
+    if is_wanted(file) {
         return Err(busy(file, path, Some("WRITE")));
     }
     match flock(file.as_raw_fd(), libc::LOCK_SH) {
         Err(error) if is_taken(&error) => Err(busy(file, path, None)),
         _ => Ok(()),
     }
+}
+
+/// True if a writer is at work, or waits for the readers of `file`.
+pub(super) fn is_wanted(file: &File) -> bool {
+    let found = byte_lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_RDLCK);
+    found.is_ok_and(|kind| kind == libc::F_WRLCK)
 }
 
 fn is_taken(error: &io::Error) -> bool {
@@ -164,6 +173,22 @@ mod tests {
         assert_busy(place.read(&other));
         drop(one);
         place.write(&other).unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_waits_in_vain_says_that_somebody_reads() {
+        let place = Place::new();
+        let (reader, writer) = (place.open(), place.open());
+        place.read(&reader).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock_to_write(&writer, &place.path));
+            while !is_wanted(&reader) {
+                std::thread::yield_now();
+            }
+            let refused = waiting.join().unwrap().unwrap_err();
+            assert!(matches!(refused, ImageError::Read { .. }), "{refused}");
+            assert!(refused.to_string().contains("is reading it"), "{refused}");
+        });
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub enum OpenError {
 impl OpenError {
     /// True when another process works on the image: it can be had when that has ended.
     pub fn is_busy(&self) -> bool {
-        matches!(self, OpenError::Image(ImageError::Busy { .. }))
+        matches!(self, OpenError::Image(ImageError::Busy { .. } | ImageError::Read { .. }))
     }
 
     /// True when it is the config that must be changed, or a file that it names.

@@ -1,6 +1,6 @@
 //! What the queue knows in memory of every slot: parallel rows, made once, never searched by hash.
 //!
-//! 52 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel
+//! 53 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel
 //! and zero means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
 
 use super::block::State;
@@ -80,6 +80,21 @@ pub(super) struct Index {
 impl Index {
     /// The drop file is removed; it may come back with a power cut.
     pub(super) const REMOVED: u8 = 2;
+
+    /// What the rows of so many slots take, and what a recovery notes of them on its way.
+    pub(super) fn bytes_for(slots: u32) -> u64 {
+        u64::from(slots) * 64
+    }
+
+    /// False if there is no memory for so many slots: an image from elsewhere may be of any size.
+    pub(super) fn has_memory(slots: u32) -> bool {
+        let mut rows: Vec<u8> = Vec::new();
+        let bytes = usize::try_from(Index::bytes_for(slots)).unwrap_or(usize::MAX);
+        let reserved = rows.try_reserve_exact(bytes);
+        // It is asked for in earnest.
+        core::hint::black_box(&rows);
+        reserved.is_ok()
+    }
 
     pub(super) fn new(slots: u32) -> Index {
         Index {

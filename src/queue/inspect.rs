@@ -11,12 +11,15 @@
 //! Nobody else may be writing to the image meanwhile; the caller holds the lock.
 
 use super::block::{Foreign::NotAnImage, Superblock};
-use super::disk::Disk;
+use super::disk::{BLOCK_BYTES, Disk};
 use super::fault::{Check, Fault, Subject};
 use super::image::{Queue, Ticket};
 use super::layout::{self, GROUP_SLOTS};
-use super::recovery::{Found, RecoverError, Roots, Scan};
+use super::recovery::{Found, RecoverError, Roots, Scan, ensure_memory};
 use crate::base::time::Instant;
+use crate::limits::SPOOL_BYTES_MAX;
+
+const BLOCKS_MAX: u32 = (SPOOL_BYTES_MAX / BLOCK_BYTES as u64) as u32;
 
 /// What is there.
 pub struct Inspection {
@@ -59,6 +62,10 @@ pub fn inspect(
     if slots == 0 {
         return Err(RecoverError::Short { wanted: layout::blocks_for(said), found: disk.blocks() });
     }
+    if roots.newest.is_none() && disk.blocks() > BLOCKS_MAX {
+        return Err(RecoverError::Long { found: disk.blocks() });
+    }
+    ensure_memory(slots)?;
     if said > there {
         faults(Fault { block: disk.blocks(), subject: Subject::Image, check: Check::CutShort });
     }
@@ -80,7 +87,7 @@ pub fn inspect(
 mod tests {
     use super::*;
     use crate::queue::block;
-    use crate::queue::disk::new_block;
+    use crate::queue::disk::{Block, DiskError, new_block};
     use crate::queue::draft::{Origin, Summary};
     use crate::queue::envelope::Record;
     use crate::queue::memory_disk::MemoryDisk;
@@ -193,6 +200,41 @@ mod tests {
         let checks: Vec<Check> = faults.iter().map(|fault| fault.check).collect();
         assert_eq!(checks, [Check::Seal, Check::Seal, Check::BothLost]);
         assert!(!look(&mut with(&[3])).0.is_blind(tickets[0]));
+    }
+
+    /// A disk as long as it says, of zeros behind what is there.
+    struct Sparse(MemoryDisk, u32);
+
+    impl Disk for Sparse {
+        fn blocks(&self) -> u32 {
+            self.1
+        }
+        fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            assert!(number < self.0.blocks(), "more is read than was asked for");
+            self.0.read(number, into)
+        }
+        fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+            self.read(number, into)
+        }
+        fn write(&mut self, _: u32, _: &Block) -> Result<(), DiskError> {
+            Err(DiskError::ReadOnly)
+        }
+        fn sync(&mut self) -> Result<(), DiskError> {
+            Err(DiskError::ReadOnly)
+        }
+    }
+
+    #[test]
+    fn nobody_guesses_the_size_of_what_is_larger_than_any_image() {
+        let (disk, _) = image(64, &[10]);
+        let found = 100 << 20;
+        let mut sparse = Sparse(disk, found);
+        assert!(inspect(&mut sparse, NOW, |_| {}).is_ok(), "its superblock says how large it is");
+        for superblock in layout::SUPERBLOCKS {
+            *sparse.0.block(superblock) = [0; BLOCK_BYTES];
+        }
+        let refused = inspect(&mut sparse, NOW, |_| {}).err();
+        assert_eq!(refused, Some(RecoverError::Long { found }));
     }
 
     #[test]

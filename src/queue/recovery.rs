@@ -27,7 +27,7 @@ use super::block::{self, Data, Foreign, Header, Seal, State, Superblock};
 use super::disk::{Block, Disk, DiskError, new_block};
 use super::fault::{Check, Fault, Subject};
 use super::image::{Queue, Ticket};
-use super::index::Use;
+use super::index::{Index, Use};
 use super::layout::{self, GROUP_SLOTS, NO_SLOT};
 use super::mutant::{self, Mutant};
 use super::unread::Interrupted;
@@ -49,6 +49,19 @@ pub enum RecoverError {
         wanted: u32,
         /// Blocks that are there.
         found: u32,
+    },
+    /// Both superblocks are lost, and the file is larger than any image: nobody knows how large
+    /// this one is.
+    Long {
+        /// Blocks that are there.
+        found: u32,
+    },
+    /// There is not so much memory for an image of that size.
+    Memory {
+        /// Its blocks.
+        blocks: u32,
+        /// What they need.
+        bytes: u64,
     },
 }
 
@@ -140,6 +153,7 @@ fn open(
     if slots == 0 || wanted > disk.blocks() {
         return Err(RecoverError::Short { wanted, found: disk.blocks() });
     }
+    ensure_memory(slots)?;
     let mut nobody = |_| {};
     let scan = Scan::new(&roots, Queue::new(seal, slots, 0, now, batch), &mut nobody);
     let Scan { mut queue, mut found, run, highest, is_settled, .. } = scan.all(disk, broken);
@@ -162,6 +176,12 @@ fn open(
     }
     queue.settle(disk, now, highest, is_settled)?;
     Ok((queue, found))
+}
+
+/// A limit that somebody has set, or a small machine, is told and not died of.
+pub(super) fn ensure_memory(slots: u32) -> Result<(), RecoverError> {
+    let (blocks, bytes) = (layout::blocks_for(slots), Index::bytes_for(slots));
+    if Index::has_memory(slots) { Ok(()) } else { Err(RecoverError::Memory { blocks, bytes }) }
 }
 
 /// I9: what the medium has, not what a cache says it has.

@@ -98,6 +98,7 @@ pub struct Forwarder {
     pub(super) counters: Counters,
     pub(super) words: LastWords,
     is_draining: bool,
+    is_asleep: bool,
 }
 
 impl Forwarder {
@@ -118,9 +119,20 @@ impl Forwarder {
             counters: Counters::default(),
             words: LastWords::new(),
             is_draining: false,
+            is_asleep: false,
         };
         forwarder.make_lanes(config);
         forwarder
+    }
+
+    /// Of a daemon that does not run: for telling what waits, and nothing will be tried.
+    pub fn asleep(config: &Config) -> Forwarder {
+        Forwarder { is_asleep: true, ..Forwarder::new(config, 0) }
+    }
+
+    /// True if nothing is tried.
+    pub fn is_asleep(&self) -> bool {
+        self.is_asleep
     }
 
     /// Gives every destination of `config` a lane; a lane that nobody needs gives its number away.
