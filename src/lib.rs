@@ -104,7 +104,9 @@
 //! 1. `os/reactor.rs` sees bytes, `os/world.rs` tells an event, and `cli/serve.rs` calls
 //!    `daemon/turn.rs`, whose `daemon/service.rs` reads the socket straight into the session's
 //!    buffer (`intake/session.rs`), through `os/tls/connection.rs` where there is TLS around it.
-//!    Who gets a session at all is decided in `daemon/doors.rs`.
+//!    Who gets a session at all is decided in `daemon/doors.rs`. A load balancer tells first whom
+//!    it speaks for (`smtp/proxy.rs`), a mail proxy by XCLIENT (`smtp/xclient.rs`); what that
+//!    counts for stands in `intake/told.rs`.
 //! 2. The session steps `smtp/server.rs` over the buffer: `smtp/line.rs` finds lines,
 //!    `smtp/command.rs` reads them, with `mail/address.rs` for what stands in angle brackets and
 //!    `smtp/parameter.rs` for what stands behind; `smtp/offer.rs` tells which extensions there are.

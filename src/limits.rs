@@ -85,10 +85,16 @@ pub const RATED_SOURCES_MAX: usize = 256;
 pub const LAGGARDS_MAX: usize = 1024;
 /// Devices that `status` tells of.
 pub const DEVICES_MAX: usize = 32;
+/// A PROXY header with everything in it. Load balancers add some hundred bytes; with a client's
+/// certificate it may be two thousand.
+pub const PROXY_BYTES_MAX: usize = 4096;
+/// How long a load balancer may take for its PROXY header: it is the first thing that it sends.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sockets that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
 const _: () = assert!(LINE_BYTES_MAX <= INPUT_BYTES);
+const _: () = assert!(PROXY_BYTES_MAX <= INPUT_BYTES);
 const _: () = assert!(2 * REPLY_BYTES_MAX <= REPLIES_BYTES);
 const _: () = assert!(6 + SASL_CHALLENGE_BYTES_MAX.div_ceil(3) * 4 <= REPLY_BYTES_MAX);
 const _: () = assert!(2 * LOGIN_NAME_BYTES_MAX + PASSWORD_BYTES_MAX + 2 <= SASL_RESPONSE_BYTES_MAX);

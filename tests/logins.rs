@@ -417,3 +417,41 @@ fn garbage() {
         }
     }
 }
+
+/// A mail proxy's client, told by XCLIENT: failures are the address's that was told, and LOGIN is
+/// one of a user of here only.
+#[test]
+fn a_proxy_s_clients_log_in_as_themselves() {
+    let text = "[clients 203.0.113.1]\nrelay = no\nxclient = yes\n\
+                [clients 198.51.100.0/24]\nrelay = no\nclear-auth = yes\n";
+    let mut house = House::new(&format!("{CLEAR}{text}"));
+    house.world.users = Some(users("user", "pencil", "user@example.net"));
+    let speak_for = |house: &mut House, client: &str| {
+        let mut session = house.enter("203.0.113.1:1");
+        house.ask(&mut session, &format!("XCLIENT {client}"));
+        assert!(session.take_new_face());
+        session.greet(&house.config, house.now.instant);
+        assert!(house.told(&mut session).starts_with("220 "));
+        house.ask(&mut session, "EHLO client");
+        session
+    };
+    for _ in 0..FAILURES_MAX {
+        let mut session = speak_for(&mut house, "ADDR=198.51.100.7");
+        house.ask(&mut session, &plain("user", "wrong"));
+    }
+    let mut session = speak_for(&mut house, "ADDR=198.51.100.7");
+    assert!(house.ask(&mut session, &plain("user", "pencil")).starts_with("421 4.7.0 "));
+    let mut session = speak_for(&mut house, "ADDR=198.51.100.8");
+    assert!(house.ask(&mut session, &plain("user", "pencil")).starts_with("235"));
+
+    for (login, is_one) in [("user", true), ("User", false), ("us+65r", true), ("nobody", false)] {
+        let client = format!("ADDR=198.51.100.9 LOGIN={login}");
+        let mut session = speak_for(&mut house, &client);
+        let told = house.ask(&mut session, "MAIL FROM:<other@example.net>");
+        assert_eq!(told.starts_with("553 5.7.1"), is_one, "{told}");
+        house.ask(&mut session, "RSET");
+        assert!(house.ask(&mut session, "MAIL FROM:<user@example.net>").starts_with("250"));
+        let told = house.ask(&mut session, "RCPT TO:<far@example.org>");
+        assert_eq!(told.starts_with("250"), is_one, "{login}: {told}");
+    }
+}

@@ -36,6 +36,10 @@ pub struct ClientPolicy {
     pub clear_auth: bool,
     /// What is wrong with lines and commands, and can be told from an attack, is mended.
     pub lenient: bool,
+    /// Begins with a PROXY header, which tells whom it speaks for.
+    pub proxy: bool,
+    /// Tells by XCLIENT whom it speaks for.
+    pub xclient: bool,
     /// Connections of one address at one time.
     pub connections: Option<u16>,
     /// Messages of one address an hour.
@@ -53,6 +57,8 @@ impl ClientPolicy {
         starttls: true,
         clear_auth: false,
         lenient: false,
+        proxy: false,
+        xclient: false,
         connections: None,
         rate: None,
         size: None,
@@ -63,7 +69,7 @@ impl ClientPolicy {
 /// The keys that have another value than for strangers, in one line.
 impl fmt::Display for ClientPolicy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClientPolicy { relay, starttls, clear_auth, lenient, .. } = *self;
+        let ClientPolicy { relay, starttls, clear_auth, lenient, proxy, xclient, .. } = *self;
         let ClientPolicy { connections, rate, size, recipients, .. } = *self;
         let mut first = true;
         let mut key = |name: &str, value: &dyn fmt::Display, is_there: bool| {
@@ -77,6 +83,8 @@ impl fmt::Display for ClientPolicy {
         key("starttls", &"no", !starttls)?;
         key("clear-auth", &"yes", clear_auth)?;
         key("lenient", &"yes", lenient)?;
+        key("proxy", &"yes", proxy)?;
+        key("xclient", &"yes", xclient)?;
         key("connections", &connections.unwrap_or(0), connections.is_some())?;
         key("rate", &rate.unwrap_or(0), rate.is_some())?;
         key("size", &size.unwrap_or(0), size.is_some())?;
@@ -115,6 +123,8 @@ pub(super) struct ClientsDraft {
     relay: Option<(Permission, u32)>,
     size: Option<(u64, u32)>,
     recipients: Option<(u8, u32)>,
+    /// `proxy` and `xclient`, if they are yes.
+    tells: [Option<u32>; 2],
     policy: ClientPolicy,
 }
 
@@ -143,7 +153,16 @@ impl ClientsDraft {
             }
         }
         let (name, policy) = (name.into(), ClientPolicy::STRANGER);
-        Ok(ClientsDraft { name, line, networks, relay: None, size: None, recipients: None, policy })
+        Ok(ClientsDraft {
+            name,
+            line,
+            networks,
+            relay: None,
+            size: None,
+            recipients: None,
+            tells: [None; 2],
+            policy,
+        })
     }
 
     fn check(&self, config: &Config, faults: &mut Vec<Fault>) {
@@ -155,6 +174,20 @@ impl ClientsDraft {
                  that is meant, write relay = everyone",
                 self.name
             );
+            faults.push(Fault { line, message });
+        }
+        for (key, line) in ["proxy", "xclient"].into_iter().zip(self.tells) {
+            if let Some(line) = line.filter(|_| is_wide) {
+                let message = format!(
+                    "{key}: [clients {}] is much of the Internet, and anybody there could say that \
+                     he is somebody else; name the proxy",
+                    self.name
+                );
+                faults.push(Fault { line, message });
+            }
+        }
+        if let [Some(_), Some(line)] = self.tells {
+            let message = "xclient: proxy says the same already; leave one of the two out".into();
             faults.push(Fault { line, message });
         }
         let (size_max, recipients_max) = (config.message_size, config.recipients);
@@ -213,6 +246,24 @@ impl Draft {
         Ok(())
     }
 
+    /// `proxy` and `xclient`.
+    pub(super) fn set_client_tells(
+        &mut self,
+        given: &Given<'_>,
+        is_xclient: bool,
+    ) -> Result<(), String> {
+        let is_yes = given.truth()?;
+        self.clients_mut(|range| {
+            let [proxy, xclient] = &mut range.tells;
+            let (line, policy) = match is_xclient {
+                true => (xclient, &mut range.policy.xclient),
+                false => (proxy, &mut range.policy.proxy),
+            };
+            (*line, *policy) = (is_yes.then_some(given.line), is_yes);
+        });
+        Ok(())
+    }
+
     /// A number or a yes of the policy that nothing else has to agree with.
     pub(super) fn set_client<T>(
         &mut self,
@@ -266,6 +317,8 @@ pub(super) fn write_clients(out: &mut impl Write, range: &ClientRange) -> Writte
     pair(out, "starttls", yes(policy.starttls))?;
     pair(out, "clear-auth", yes(policy.clear_auth))?;
     pair(out, "lenient", yes(policy.lenient))?;
+    pair(out, "proxy", yes(policy.proxy))?;
+    pair(out, "xclient", yes(policy.xclient))?;
     let numbers = [
         ("connections", policy.connections.map(|count| count.to_string())),
         ("rate", policy.rate.map(|count| count.to_string())),
@@ -315,6 +368,7 @@ mod tests {
     fn each_key_has_its_place() {
         let config = config(
             "[clients 192.168.1.20]\nrelay = yes\nstarttls = no\nlenient = yes\n\
+             xclient = yes\n\
              connections = 2\nrate = 60\nsize = 1M\nrecipients = 3\n",
         );
         let expected = ClientPolicy {
@@ -322,6 +376,8 @@ mod tests {
             starttls: false,
             clear_auth: false,
             lenient: true,
+            proxy: false,
+            xclient: true,
             connections: Some(2),
             rate: Some(60),
             size: Some(1 << 20),

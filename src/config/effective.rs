@@ -203,6 +203,8 @@ mod tests {
         starttls = no
         clear-auth = yes
         lenient = yes
+        proxy = yes
+        xclient = no
         connections = 4
         rate = 200
         size = 1M

@@ -213,7 +213,8 @@ pub(super) const KEYS: &[Key] = &[
         default: "",
         help: "Who may log in (AUTH), and then send mail to anyone: a file that mote passwd \
                writes, and that others cannot read. Logging in is offered inside TLS, else only to \
-               [clients RANGE] with clear-auth.",
+               [clients RANGE] with clear-auth. CRAM-MD5 is off, but in a build with the feature \
+               cram-md5, because whoever reads a hash for it can log in with that.",
         set: Draft::set_users,
     },
     Key {
@@ -368,7 +369,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Words(&["off", "starttls", "implicit"]),
         default: "off",
         help: "starttls: when the client asks for it; implicit: from the first byte on, as on \
-               port 465. TLS 1.2 and 1.3.",
+               port 465. TLS 1.2 and 1.3. Off because it needs a certificate.",
         set: Draft::set_listen_tls,
     },
     Key {
@@ -395,7 +396,8 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Words(&["off", "optional", "required"]),
         default: "(optional where there are users, else off)",
         help: "Whether clients can log in; required: whoever has not cannot send anything. Offered \
-               inside TLS, else only to [clients RANGE] with clear-auth.",
+               inside TLS, else only to [clients RANGE] with clear-auth. Off without users because \
+               nobody could.",
         set: Draft::set_listen_auth,
     },
     Key {
@@ -427,8 +429,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "relay",
         kind: Kind::Words(&["yes", "no", "everyone"]),
         default: "(yes for loopback, else no)",
-        help: "May send mail to anyone. A range that is much of the Internet needs everyone, and \
-               then this is an open relay.",
+        help: "May send mail to anyone. Off because strangers would send spam by it: a range that \
+               is much of the Internet needs everyone, and then this is an open relay.",
         set: Draft::set_client_relay,
     },
     Key {
@@ -445,8 +447,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "clear-auth",
         kind: YES_OR_NO,
         default: "no",
-        help: "May log in without TLS: everyone on the way can read the password, or with \
-               SCRAM-SHA-256 guess at it.",
+        help: "May log in without TLS. Off because everyone on the way can read the password, or \
+               with SCRAM-SHA-256 guess at it.",
         set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.clear_auth = is),
     },
     Key {
@@ -456,8 +458,29 @@ pub(super) const KEYS: &[Key] = &[
         default: "no",
         help: "Devices that cannot do better: lines that end with a bare LF, a HELO that is no \
                name, addresses without < and >, spaces behind the colon. All is mended, nothing \
-               bare is passed on. Not for mail servers that carry other people's mail.",
+               bare is passed on. Off because a mail server that carries other people's mail must \
+               mean what it says.",
         set: |draft, given| draft.set_client(given.truth(), |policy, is| policy.lenient = is),
+    },
+    Key {
+        section: Section::Clients,
+        name: "proxy",
+        kind: YES_OR_NO,
+        default: "no",
+        help: "Load balancers such as haproxy: each connection begins with a PROXY header (version \
+               1 or 2), or is closed, and the client is who that tells. Off because whoever is \
+               believed can say that he is anybody.",
+        set: |draft, given| draft.set_client_tells(given, false),
+    },
+    Key {
+        section: Section::Clients,
+        name: "xclient",
+        kind: YES_OR_NO,
+        default: "no",
+        help: "Mail proxies such as nginx: they may send nothing before they have told by XCLIENT \
+               whom they speak for, and the client is who that tells. Off because whoever is \
+               believed can say that he is anybody.",
+        set: |draft, given| draft.set_client_tells(given, true),
     },
     Key {
         section: Section::Clients,
@@ -580,6 +603,19 @@ mod tests {
             assert!(key.help.ends_with('.'), "{}", key.name);
             let again = KEYS.iter().skip(place + 1);
             assert!(!again.into_iter().any(|k| (k.section, k.name) == (key.section, key.name)));
+        }
+    }
+
+    /// Whoever wonders why something is not there by itself finds the reason beside it.
+    #[test]
+    fn what_is_off_has_its_reason() {
+        for key in
+            KEYS.iter().filter(|key| [Section::Clients, Section::Listen].contains(&key.section))
+        {
+            let ends = ["no", "off", "else no)", "else off)"];
+            let is_off = ends.iter().any(|end| key.default.ends_with(end));
+            assert_eq!(is_off, key.help.contains("Off "), "{}", key.name);
+            assert_eq!(is_off, key.help.contains("because "), "{}", key.name);
         }
     }
 

@@ -11,6 +11,9 @@
 //! comes gets the slot of one who has been idle for `IDLE_MIN_CROWD`, or 421 at once. And whoever
 //! had to go is remembered (`laggards`): those get no more than half of the slots, so that
 //! the others always find one.
+//!
+//! A load balancer has to tell first whom it speaks for. Until then its connection counts as a
+//! stranger's, and once that is known it comes through the door again, as whoever was told.
 
 use super::laggards::Laggards;
 use crate::base::slots::{Handle, Slots};
@@ -64,7 +67,13 @@ impl Doors {
         self.spare.is_none()
     }
 
-    /// A connection has been taken: greets it, or lets it wait for a slot.
+    /// The same for one who is here already, and was told to be somebody else.
+    pub fn is_open_to(&self, handle: Handle) -> bool {
+        self.spare.is_none_or(|(spare, _)| spare == handle)
+    }
+
+    /// A connection has been taken, or it was told who it is: greets it, or lets it wait for a
+    /// slot.
     pub fn enter(
         &mut self,
         handle: Handle,
@@ -73,11 +82,12 @@ impl Doors {
         config: &Config,
         now: Instant,
     ) {
+        self.spare.take_if(|(spare, _)| *spare == handle);
         let strangers = strangers(sessions);
         let is_one_too_many = is_beyond_its_number(handle.index, sessions);
         let is_crowded = self.is_crowded(now);
         let Some(session) = sessions.get(handle) else { return };
-        let source = session.peer().source();
+        let source = session.peer().source().filter(|_| !is_untold(session));
         let is_laggard = source.is_some_and(|source| self.laggards.has(source, now));
         if is_one_too_many {
             session.dismiss(Reply::TOO_MANY_CONNECTIONS, queue);
@@ -150,10 +160,10 @@ pub(super) fn is_beyond_its_number(index: u16, sessions: &Slots<Session>) -> boo
     let found = sessions.iter().find(|(other, _)| *other == index);
     let Some((_, newcomer)) = found else { return false };
     let most = usize::from(newcomer.admission().connections_max);
-    let Some(source) = newcomer.peer().source().filter(|_| most < sessions.taken()) else {
-        return false;
-    };
-    let is_same = |session: &Session| session.peer().source() == Some(source);
+    let may_be = most < sessions.taken() && !is_untold(newcomer);
+    let Some(source) = newcomer.peer().source().filter(|_| may_be) else { return false };
+    let is_same =
+        |session: &Session| session.peer().source() == Some(source) && !is_untold(session);
     sessions.iter().filter(|(_, session)| is_same(session)).count() > most
 }
 
@@ -164,7 +174,12 @@ fn strangers(sessions: &Slots<Session>) -> usize {
 }
 
 fn is_stranger(session: &Session) -> bool {
-    !session.peer().is_local()
+    !session.peer().is_local() || is_untold(session)
+}
+
+/// It is not known yet whom it speaks for.
+fn is_untold(session: &Session) -> bool {
+    session.stand() == Stand::AwaitHeader
 }
 
 fn address(session: &Session) -> Option<IpAddr> {
@@ -414,5 +429,51 @@ mod tests {
         house.leave(0);
         house.attend();
         assert!(house.sessions.at(spare).unwrap().1.begins_tls().is_some());
+    }
+
+    /// Load balancers hold slots like anybody else before they have told for whom, also those on
+    /// this machine, and come through the door again when they have.
+    #[test]
+    fn who_speaks_for_others_is_counted_before_and_after() {
+        let mut house = House::with(
+            "relay = hold\nsessions = 3\n[clients 127.0.0.9]\nproxy = yes\n\
+             [clients 203.0.113.0/24]\nconnections = 1\n",
+        );
+        let tell = |house: &mut House, index: u16, source: &str| {
+            let header = format!("PROXY TCP4 {source} 127.0.0.1 1 25\r\n");
+            let House { doors, sessions, queue, config, now } = house;
+            let (handle, session) = sessions.at(index).unwrap();
+            for byte in header.bytes() {
+                session.input_mut()[0] = byte;
+                session.received(1, *now);
+            }
+            session.take_header(config, queue);
+            assert!(doors.is_open_to(handle));
+            assert!(session.take_new_face() && !session.take_new_face());
+            doors.enter(handle, sessions, queue, config, *now);
+            house.told(index)
+        };
+        let untold: Vec<u16> = (1..=3).map(|_| house.enter("127.0.0.9:1").0).collect();
+        assert!(house.is_full());
+        // One more waits for a slot, and for its header too; nobody else may wait meanwhile.
+        let (fourth, told) = house.enter("127.0.0.9:1");
+        assert!(told.is_empty() && !house.doors.is_open());
+        assert!(tell(&mut house, fourth, "192.0.2.4").is_empty());
+        assert!(!house.doors.is_open() && house.doors.deadline(house.now).is_some());
+        let (handle, _) = house.sessions.at(untold[0]).unwrap();
+        assert!(!house.doors.is_open_to(handle));
+        house.leave(untold[0]);
+        house.attend();
+        assert!(house.told(fourth).starts_with("220 "));
+        assert!(tell(&mut house, untold[1], "203.0.113.1").starts_with("220 "));
+        let expected = "421 4.7.0 Too many connections from there\r\n";
+        assert_eq!(tell(&mut house, untold[2], "203.0.113.1"), expected);
+        // Who is of this machine finds a slot that is kept.
+        house.leave(untold[2]);
+        assert!(house.enter("192.0.2.5:1").1.starts_with("220 "));
+        let (local, told) = house.enter("127.0.0.9:1");
+        assert!(told.is_empty());
+        assert!(tell(&mut house, local, "127.0.0.1").starts_with("220 "));
+        assert!(house.doors.is_open());
     }
 }

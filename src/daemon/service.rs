@@ -11,12 +11,14 @@ use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::config::{Config, ListenerTls};
 use crate::intake::Lookout;
+use crate::intake::peer::Peer;
 use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
 use crate::mail::address::Address;
 use crate::relay::forwarder::{self, Forwarder, Request};
 use crate::relay::sender;
 use crate::smtp::reply::Reply;
+use core::net::{IpAddr, Ipv4Addr};
 
 impl Daemon {
     pub(super) fn serve_sessions<W: World>(&mut self, world: &mut W, now: Now) {
@@ -44,8 +46,8 @@ impl Daemon {
 
     /// Moves bytes both ways until one side has no more to give.
     pub(super) fn serve_session<W: World>(&mut self, index: u16, world: &mut W, now: Now) {
-        let Daemon { sessions, readiness, queue, config, forwarder, visitors, .. } = self;
-        let Some((_, session)) = sessions.at(index) else { return };
+        let Daemon { sessions, readiness, queue, config, forwarder, visitors, doors, .. } = self;
+        let Some((handle, session)) = sessions.at(index) else { return };
         let Some(known) = readiness.get_mut(usize::from(index)) else { return };
         let token = Token(index);
         let mut budget = TURN_BYTES_MAX;
@@ -80,6 +82,12 @@ impl Daemon {
             }
         }
         session.tell(&mut visitors.devices, now.instant);
+        if doors.is_open_to(handle) && session.take_new_face() {
+            doors.enter(handle, sessions, queue, config, now.instant);
+            // What stands behind the words that told is looked at in the next turn.
+            self.is_busy = true;
+            return;
+        }
         if self.drain_until.is_some() && session.is_between_mails() {
             // Its mail has just ended: the next turn takes leave of it.
             self.is_busy = true;
@@ -319,7 +327,11 @@ fn begin_tls<W: World>(
 ) {
     let listener = session.listener();
     let is_implicit = matches!(config.listener(listener).tls, ListenerTls::Implicit(_));
-    match world.secure(token, Side::Server { listener, is_implicit }, proof) {
+    let address = match session.peer() {
+        Peer::Tcp(address) => address.ip(),
+        Peer::Unix { .. } => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    match world.secure(token, Side::Server { listener, is_implicit, address }, proof) {
         Ok(()) => session.securing(),
         Err(_) => session.deserted(),
     }

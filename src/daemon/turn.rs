@@ -67,7 +67,7 @@ pub struct Daemon {
     pub(super) controls: Slots<Control>,
     import: Import,
     pub(super) forwarder: Forwarder,
-    doors: Doors,
+    pub(super) doors: Doors,
     pub(super) visitors: Visitors,
     listeners: Vec<(Door, bool)>,
     pub(super) readiness: Vec<Readiness>,

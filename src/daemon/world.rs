@@ -18,7 +18,7 @@ use crate::intake::users::Vault;
 use crate::queue::disk::Disk;
 use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Names a socket: the number of the daemon's slot that owns it. Below [`super::turn::tokens`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +97,8 @@ pub enum Side {
         listener: u8,
         /// TLS begins with the first byte; else behind STARTTLS.
         is_implicit: bool,
+        /// Whose connection it is; not that of a load balancer between.
+        address: IpAddr,
     },
 }
 

@@ -20,6 +20,10 @@ pub struct Admission {
     pub starttls: bool,
     /// May log in without TLS.
     pub clear_auth: bool,
+    /// It must begin with a PROXY header.
+    pub proxy: bool,
+    /// Whether it may tell by XCLIENT whom it speaks for.
+    pub xclient: Telling,
     /// Its bad lines and commands are mended.
     pub lenient: bool,
     /// Connections of its address at one time.
@@ -32,11 +36,24 @@ pub struct Admission {
     pub recipients_max: u8,
 }
 
+/// Whether XCLIENT is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Telling {
+    /// No.
+    Never,
+    /// If it comes.
+    May,
+    /// And it must come before any mail.
+    Must,
+}
+
 impl Admission {
     /// Of a slot that is free.
     pub const NOBODY: Admission = Admission {
         relay: false,
         starttls: false,
+        proxy: false,
+        xclient: Telling::Never,
         clear_auth: false,
         lenient: false,
         connections_max: u16::MAX,
@@ -54,6 +71,8 @@ impl Admission {
             starttls: policy.starttls,
             clear_auth: policy.clear_auth,
             lenient: policy.lenient,
+            proxy: policy.proxy,
+            xclient: if policy.xclient { Telling::Must } else { Telling::Never },
             connections_max: policy.connections.unwrap_or(u16::MAX),
             rate: policy.rate,
             size_max: size.min(config.message_size),

@@ -52,6 +52,8 @@ pub enum Complaint {
     Reply(Reply),
     /// It began TLS, and did not bring it to an end.
     Handshake,
+    /// It did not begin with the PROXY header that it must send.
+    NoHeader,
 }
 
 /// What a session has to tell of its peer.
@@ -179,7 +181,7 @@ impl Complaint {
         const BRACKETS: &str = AddressError::Brackets.text();
         match self {
             Complaint::Handshake if policy.starttls => Some(Change::NoStartTls),
-            Complaint::Handshake => None,
+            Complaint::Handshake | Complaint::NoHeader => None,
             Complaint::Reply(reply) => match reply {
                 Reply::LINE_BARE
                 | Reply::BARE_IN_MESSAGE
@@ -208,6 +210,7 @@ impl fmt::Display for Complaint {
         match self {
             Complaint::Reply(reply) => reply.fmt(out),
             Complaint::Handshake => out.write_str("TLS did not come to be; the log says why"),
+            Complaint::NoHeader => out.write_str("it sends no PROXY header, as it must"),
         }
     }
 }

@@ -14,7 +14,10 @@ const USEFUL_BYTES: usize = 64;
 impl Session {
     /// Room for input; empty when the peer must wait.
     pub fn input_mut(&mut self) -> &mut [u8] {
-        self.input.writable()
+        match self.stand {
+            Stand::AwaitHeader => self.header_mut(),
+            _ => self.input.writable(),
+        }
     }
 
     /// True while reading makes sense: there is room, and somebody will look at it.
@@ -22,8 +25,8 @@ impl Session {
         // What comes before the handshake begins is part of it, and not for these buffers.
         let is_due = match self.stand {
             Stand::AwaitTls => self.is_securing,
-            Stand::Open | Stand::AwaitCommit => true,
-            Stand::Closing => false,
+            Stand::AwaitHeader | Stand::Open | Stand::AwaitCommit => true,
+            Stand::AtDoor | Stand::Closing => false,
         };
         is_due && !self.is_deserted && self.input.space() > 0
     }

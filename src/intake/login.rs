@@ -11,15 +11,17 @@
 
 use super::peer::Peer;
 use super::throttle::Throttle;
-use super::users::Keys;
+use super::users::{Keys, Users};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::Instant;
 use crate::limits::{LOGIN_FAILURES_MAX, LOGIN_NAME_BYTES_MAX};
 use crate::smtp::login::Auth;
+use crate::smtp::parameter::Xtext;
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::server::{Books, Challenge, Exchange, Progress};
 use crate::smtp::sasl::{Encoded, Mechanism, Response};
 use crate::smtp::server::Server;
+use core::fmt::Write as _;
 
 /// Of one session.
 pub struct Login {
@@ -75,6 +77,19 @@ impl Login {
     pub fn forget(&mut self) {
         self.exchange.clear();
         self.name.clear();
+    }
+
+    /// Somebody who is believed says that this user has logged in there. True if there is one of
+    /// that name.
+    pub fn assume(&mut self, name: Xtext<'_>, users: &Users) -> bool {
+        let mut text = Text::<{ LOGIN_NAME_BYTES_MAX + 1 }>::new();
+        // A Text cuts what is too long, it never fails; no user has a name of that length.
+        let _ = write!(text, "{name}");
+        let is_known = users.has(text.as_str());
+        if is_known {
+            self.name = Text::from(text.as_str());
+        }
+        is_known
     }
 
     /// Who has logged in.

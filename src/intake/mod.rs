@@ -5,7 +5,7 @@
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `envelope` what MAIL and RCPT said, as records
 //! - `import` mail that `sendmail` left in the drop directory
-//! - `peer` who connected
+//! - `peer` who connected; `told` whom a proxy speaks for
 //! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour,
 //!   `throttle`, their failed logins, and `devices`, what `status` tells
 //! - `login` logging in, step by step; `access` what it allows; `users` who may
@@ -29,6 +29,7 @@ mod security;
 pub mod session;
 mod terms;
 pub mod throttle;
+mod told;
 pub mod users;
 pub mod visitors;
 

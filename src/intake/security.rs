@@ -5,21 +5,25 @@
 //! left to be obeyed (LAW 5, threats 2).
 
 use super::peer::Secured;
-use super::session::{Session, Stand};
+use super::session::{Session, Stand, Work};
 use crate::base::buffer::Emptiness;
 use crate::base::time::Instant;
 use crate::config::{Config, ListenerTls};
 
 impl Session {
-    /// Says 220, at once or inside TLS.
+    /// Says 220, at once or inside TLS; or later, to whoever it is that the peer speaks for.
     pub fn greet(&mut self, config: &Config, now: Instant) {
+        if self.stand == Stand::AwaitHeader {
+            return;
+        }
         let terms = self.work.terms(config);
+        self.stand = Stand::Open;
         match config.listener(self.work.listener).tls {
-            ListenerTls::Implicit(_) => {
+            ListenerTls::Implicit(_) if self.work.secured.is_none() => {
                 self.server.await_tls(&terms, now);
                 self.stand = Stand::AwaitTls;
             }
-            ListenerTls::Off | ListenerTls::Starttls(_) => {
+            _ => {
                 self.server.greet(&terms, &mut self.replies, now);
             }
         }
@@ -68,5 +72,16 @@ impl Session {
             self.server.missed_tls(&mut self.replies);
             self.stand = Stand::Closing;
         }
+    }
+}
+
+impl Work {
+    /// Says why it was sent away.
+    pub(super) fn began_with_tls(&self) {
+        log::info!(
+            "client={}: it began with TLS, which is not spoken first here; it needs STARTTLS, or a \
+             listener with tls = implicit",
+            self.peer
+        );
     }
 }

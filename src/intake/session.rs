@@ -15,7 +15,7 @@
 //! frees the draft at once, reads on to the real end, and is answered there.
 
 use super::Lookout;
-use super::admission::{Admission, queue_reply};
+use super::admission::{Admission, Telling, queue_reply};
 use super::devices::News;
 use super::envelope::{mail_records, recipient_records};
 use super::later::Times;
@@ -60,6 +60,10 @@ pub struct Context<'a, D> {
 /// Where a session stands, for the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stand {
+    /// It has to tell first whom it speaks for.
+    AwaitHeader,
+    /// Not greeted: nothing is read for it.
+    AtDoor,
     /// Goes on with more input, or when output has been written.
     Open,
     /// TLS is to begin, or begins.
@@ -77,6 +81,10 @@ pub struct Session {
     pub(super) replies: Buffer,
     pub(super) work: Work,
     pub(super) stand: Stand,
+    /// Until when its PROXY header must have come.
+    pub(super) header_until: Option<Instant>,
+    /// It was told who this is, and nobody has looked yet whether he may come in.
+    pub(super) is_new_face: bool,
     /// The handshake has begun.
     pub(super) is_securing: bool,
     /// The peer has gone, or has no more to say.
@@ -144,7 +152,9 @@ impl Session {
                 transaction: None,
                 sender: Text::new(),
             },
-            stand: Stand::Open,
+            stand: Stand::AtDoor,
+            header_until: None,
+            is_new_face: false,
             is_securing: false,
             is_deserted: false,
             is_dismissed: false,
@@ -176,7 +186,8 @@ impl Session {
         self.work.hello.clear();
         self.work.mechanisms = Mechanisms::NONE;
         self.work.login.clear();
-        self.stand = Stand::Open;
+        self.arrive(now);
+        self.is_new_face = false;
         self.is_securing = false;
         (self.is_deserted, self.is_dismissed) = (false, false);
         self.stalled_since = None;
@@ -212,7 +223,7 @@ impl Session {
 
     /// True when it neither waits for a verdict nor is over.
     pub fn is_open(&self) -> bool {
-        matches!(self.stand, Stand::Open | Stand::AwaitTls)
+        !matches!(self.stand, Stand::AwaitCommit | Stand::Closing)
     }
 
     /// Where it stands.
@@ -226,7 +237,7 @@ impl Session {
             Stand::AwaitCommit => false,
             Stand::Closing => self.replies.is_empty() || self.is_deserted,
             // What was read before the peer left has been looked at by now.
-            Stand::Open | Stand::AwaitTls => self.is_deserted,
+            Stand::AwaitHeader | Stand::AtDoor | Stand::Open | Stand::AwaitTls => self.is_deserted,
         }
     }
 
@@ -245,7 +256,8 @@ impl Session {
     pub fn deadline(&self, config: &Config) -> Option<Instant> {
         let stalled = self.stalled_since.map(|since| since + config.command_timeout);
         let held = self.work.login.deadline().filter(|_| self.stand == Stand::Open);
-        earliest(earliest(self.server.deadline(), held), stalled)
+        let header = self.header_until.filter(|_| self.stand == Stand::AwaitHeader);
+        earliest(earliest(self.server.deadline(), held), earliest(stalled, header))
     }
 
     /// A deadline has passed: says 421, or gives up on a peer that does not read.
@@ -255,6 +267,7 @@ impl Session {
             self.replies.clear();
             self.is_deserted = true;
         }
+        self.await_header(now);
         if let Event::Close = self.server.timed_out(&mut self.replies, now) {
             self.work.give_up(queue);
             self.stand = Stand::Closing;
@@ -264,7 +277,9 @@ impl Session {
     /// Takes what has been read as far as it goes.
     pub fn proceed<D: Disk + Vault>(&mut self, context: &mut Context<'_, D>) {
         let now = context.now.instant;
-        let Session { server, input, replies, work, stand, last_useful, news, .. } = self;
+        self.take_header(context.config, context.queue);
+        let Session { server, input, replies, work, stand, last_useful, news, is_new_face, .. } =
+            self;
         if let Some(reply) = work.login.due(now).filter(|_| *stand == Stand::Open) {
             server.answer(reply, replies, now);
         }
@@ -310,13 +325,13 @@ impl Session {
                     Ok(()) => *stand = Stand::AwaitCommit,
                     Err(reply) => server.refused(reply, replies, now),
                 },
+                Event::Xclient(told) => {
+                    (*server, *news) = work.begin_anew(&told, server, context);
+                    (*stand, *is_new_face) = (Stand::AtDoor, true);
+                }
                 Event::Reset => work.give_up(context.queue),
                 Event::StartTls => *stand = Stand::AwaitTls,
-                Event::EarlyTls => log::info!(
-                    "client={}: it began with TLS, which is not spoken first here; it needs \
-                     STARTTLS, or a listener with tls = implicit",
-                    work.peer
-                ),
+                Event::EarlyTls => work.began_with_tls(),
                 Event::Close => {
                     work.give_up(context.queue);
                     *stand = Stand::Closing;
@@ -382,6 +397,9 @@ impl Work {
         let size = parameters.size;
         if size.is_some_and(|size| size > self.admission.size_max) {
             return Reply::TOO_BIG;
+        }
+        if self.admission.xclient == Telling::Must {
+            return Reply::XCLIENT_FIRST;
         }
         if let Err(reply) = self.check_sender(path, context) {
             return reply;

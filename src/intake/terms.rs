@@ -1,6 +1,7 @@
 //! What a session is held to and offered, by who the peer is and by what listener it came in, and
 //! what Received calls the way that it spoke.
 
+use super::admission::Telling;
 use super::peer::Source;
 use super::session::Work;
 use crate::config::{Config, ListenerTls};
@@ -42,6 +43,7 @@ impl Work {
             utf8: takes_all,
             dsn: is_answered,
             auth,
+            xclient: self.admission.xclient != Telling::Never,
             ..Offers::BASIC
         }
     }

@@ -112,6 +112,11 @@ impl Users {
         known.filter(all_have).fold(Mechanisms::NONE, Mechanisms::with)
     }
 
+    /// True if there is a user of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.users.iter().any(|user| user.name == name)
+    }
+
     /// May the user of that name send as `path`? None: there is no such user any more.
     pub fn may_send(&self, name: &str, path: ReversePath<'_>, config: &Config) -> Option<bool> {
         let user = self.users.iter().find(|user| user.name == name)?;

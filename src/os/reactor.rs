@@ -302,12 +302,11 @@ impl Reactor {
     pub(crate) fn secure(&mut self, token: Token, side: Side) -> Result<(), NetError> {
         let Reactor { streams, tls, .. } = self;
         let row = streams.get_mut(usize::from(token.0)).ok_or(NetError::Other)?;
-        let (Some(Stream::Plain(Socket::Tcp(socket))), Some(tls)) = (row.as_ref(), tls) else {
+        let (Some(Stream::Plain(Socket::Tcp(_))), Some(tls)) = (row.as_ref(), tls) else {
             return Err(NetError::Tls);
         };
-        let address = socket.peer_addr().map_err(|error| net_error(&error))?.ip();
-        let Side::Server { listener, is_implicit } = side;
-        let connection = tls.serve(listener, is_implicit, token, address.to_canonical())?;
+        let Side::Server { listener, is_implicit, address } = side;
+        let connection = tls.serve(listener, is_implicit, token, address)?;
         if let Some(Stream::Plain(socket)) = row.take() {
             *row = Some(Stream::Tls(socket, Box::new(connection)));
         }

@@ -22,6 +22,7 @@ use super::parameter::{
 };
 use super::reply::Reply;
 use super::sasl::Encoded;
+use super::xclient::{self, ToldClient};
 use crate::limits::DOMAIN_BYTES_MAX;
 use crate::mail::address::{
     Address, AddressError, Charset, ForwardPath, ReversePath, parse_forward_path,
@@ -72,6 +73,8 @@ pub enum Command<'a> {
     Expn,
     /// HELP, with anything behind it.
     Help,
+    /// XCLIENT, and what it tells.
+    Xclient(ToldClient<'a>),
     /// STARTTLS (RFC 3207).
     StartTls,
 }
@@ -107,6 +110,8 @@ pub enum CommandError {
     RepeatedParameter,
     /// One with a value that is not known.
     Value,
+    /// XCLIENT of whom nobody believes.
+    Untrusted,
 }
 
 impl CommandError {
@@ -127,6 +132,7 @@ impl CommandError {
             CommandError::UnknownParameter => Reply::UNKNOWN_PARAMETER,
             CommandError::RepeatedParameter => Reply::REPEATED_PARAMETER,
             CommandError::Value => Reply::BAD_VALUE,
+            CommandError::Untrusted => Reply::NO_XCLIENT,
         }
     }
 }
@@ -176,6 +182,9 @@ pub fn parse<'a>(
         Ok(Command::Help)
     } else if is(b"STARTTLS") && offers.starttls {
         alone(Command::StartTls, argument)
+    } else if is(b"XCLIENT") {
+        let told = || xclient::parse(argument).map(Command::Xclient);
+        if offers.xclient { told() } else { Err(CommandError::Untrusted) }
     } else {
         Err(CommandError::Unknown)
     }

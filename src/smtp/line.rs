@@ -68,6 +68,12 @@ pub(super) fn is_tls(input: &[u8]) -> bool {
     input.starts_with(&[0x16, 0x03])
 }
 
+/// True if what a peer says first is a PROXY header. That of version 2 begins with two empty lines
+/// and a line that is a NUL.
+pub(super) fn is_proxy(input: &[u8]) -> bool {
+    input.starts_with(b"PROXY ") || input.starts_with(b"\0\r\n")
+}
+
 /// Finds the first line of `input`.
 pub fn find_line(input: &[u8]) -> Line<'_> {
     let window = input.get(..LINE_BYTES_MAX).unwrap_or(input);

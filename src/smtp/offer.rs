@@ -37,6 +37,8 @@ pub struct Offers {
     pub hold: Option<HoldMax>,
     /// AUTH, RFC 4954.
     pub auth: AuthOffer,
+    /// XCLIENT.
+    pub xclient: bool,
 }
 
 /// How long a message may be held before it goes.
@@ -60,6 +62,7 @@ impl Offers {
         dsn: false,
         hold: None,
         auth: AuthOffer::NONE,
+        xclient: false,
     };
 
     /// What is there whoever the peer is.
@@ -106,6 +109,9 @@ fn write_lines(
     if offers.auth.is_told() {
         write!(out, "250-AUTH {}\r\n", offers.auth.mechanisms)?;
     }
+    if offers.xclient {
+        out.write_str("250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n")?;
+    }
     out.write_str("250 ENHANCEDSTATUSCODES\r\n")
 }
 
@@ -129,6 +135,7 @@ mod tests {
             dsn: true,
             hold: Some(hold),
             auth: AuthOffer { mechanisms, ..AuthOffer::NONE },
+            xclient: true,
         };
         let mut out = Buffer::new(REPLY_BYTES_MAX);
         write_hello(&mut out, &"h".repeat(255), u64::MAX, u8::MAX, &offers);

@@ -508,6 +508,7 @@ mod tests {
         dsn: true,
         hold: Some(HoldMax { seconds: 1000, until: UnixTime { seconds: 1000, trusted: true } }),
         auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
+        xclient: true,
     };
 
     fn mail(text: &str) -> Result<MailParameters<'_>, CommandError> {

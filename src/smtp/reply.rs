@@ -124,6 +124,7 @@ impl Reply {
     pub const TOO_MANY_ERRORS: Reply = reply(421, 7, 0, "Too many errors; closing");
     pub const TOO_MANY_IDLE: Reply = reply(421, 7, 0, "Too many commands without mail; closing");
     pub const NOT_SMTP: Reply = reply(421, 7, 0, "This is SMTP; closing");
+    pub const NO_PROXY: Reply = reply(421, 7, 0, "No PROXY header is taken from here; closing");
     pub const NO_TLS_YET: Reply = reply(421, 7, 0, "TLS does not come first here; closing");
     pub const TLS_FIRST: Reply = reply(554, 7, 0, "TLS comes first here: SMTP is inside it");
     pub const BEHIND_STARTTLS: Reply = reply(554, 5, 1, "Nothing may follow STARTTLS; closing");
@@ -175,6 +176,11 @@ impl Reply {
     pub const LOGIN_NEEDS_TLS: Reply = reply(538, 7, 11, "Only inside TLS");
     pub const LOGIN_FIRST: Reply = reply(530, 7, 0, "Log in first");
     pub const LOGIN_UNAVAILABLE: Reply = reply(454, 7, 0, "Nobody can log in now; try again later");
+
+    // Whom a proxy speaks for; the codes are Postfix's.
+    pub const NO_XCLIENT: Reply = reply(550, 7, 0, "You may not say who others are");
+    pub const XCLIENT_FIRST: Reply = reply(550, 7, 0, "Say by XCLIENT who it is first");
+    pub const NOT_WITHIN_MAIL: Reply = reply(503, 5, 1, "Not within a mail");
 
     // Policy and room.
     pub const TOO_MANY_RECIPIENTS: Reply = reply(452, 5, 3, "Too many recipients in one mail");

@@ -28,13 +28,14 @@
 use super::command::{self, Command, CommandError};
 use super::data::Piece;
 use super::lenient::Manners;
-use super::line::{Line, is_http, is_tls};
+use super::line::{Line, is_http, is_proxy, is_tls};
 use super::login::Auth;
 use super::offer::{Offers, write_hello};
 use super::pace::Pace;
 use super::parameter::{Body, MailParameters, RcptParameters};
 use super::reply::Reply;
 use super::state::{Question, State, Transaction};
+use super::xclient::ToldClient;
 use crate::base::ascii::Base62;
 use crate::base::buffer::Buffer;
 use crate::base::time::Instant;
@@ -110,6 +111,8 @@ pub enum Event<'a> {
     /// Somebody logs in, step by step. [`Server::challenge`], or [`Server::answer`]: 235 if he is
     /// who he says.
     Auth(Auth<'a>),
+    /// A proxy tells whom it speaks for. The session begins anew: [`Server::anew`].
+    Xclient(ToldClient<'a>),
     /// The transaction is over without a message: free the draft.
     Reset,
     /// STARTTLS was answered. Write out what is in `out`, begin TLS if no input is left, then
@@ -130,7 +133,8 @@ pub struct Server {
     pub(super) is_welcome: bool,
     /// TLS is on.
     pub(super) is_secure: bool,
-    /// No line has come yet, so the peer may still turn out not to speak SMTP at all.
+    /// No line with anything in it has come yet, so the peer may still turn out not to speak SMTP
+    /// at all.
     is_fresh: bool,
     /// The rest of a flawed line is being thrown away.
     is_skipping: bool,
@@ -139,7 +143,7 @@ pub struct Server {
     pub(super) is_greeted: bool,
     pub(super) is_plain: bool,
     pub(super) is_logged_in: bool,
-    bad_commands: u8,
+    pub(super) bad_commands: u8,
     idle_commands: u16,
     pub(super) command_timeout: Duration,
     pub(super) data_timeout: Duration,
@@ -309,6 +313,9 @@ impl Server {
         if self.is_fresh && is_http(input) {
             return (input.len(), self.give_up(Reply::NOT_SMTP, out));
         }
+        if self.is_fresh && is_proxy(input) {
+            return (input.len(), self.give_up(Reply::NO_PROXY, out));
+        }
         if self.is_fresh && is_tls(input) {
             self.give_up(Reply::NO_TLS_YET, out);
             return (input.len(), Event::EarlyTls);
@@ -334,7 +341,7 @@ impl Server {
                     self.end_transaction();
                     return (0, Event::Reset);
                 }
-                self.is_fresh = false;
+                self.is_fresh &= text.is_empty();
                 self.command_deadline = now + self.command_timeout;
                 let event = match command {
                     Ok(command) => self.obey(command, out, terms, now),
@@ -429,6 +436,7 @@ impl Server {
             Command::Vrfy => self.idle(Reply::CANNOT_VERIFY, out),
             Command::Expn => self.idle(Reply::NO_EXPANSION, out),
             Command::Help => self.idle(Reply::HELP, out),
+            Command::Xclient(told) => self.hear_of(told, out),
             Command::StartTls => self.start_tls(out),
         }
     }

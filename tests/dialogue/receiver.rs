@@ -5,7 +5,8 @@
 //!     secured             TLS is on
 //!     lenient             its range is lenient
 //!     size N, recipients N                   the terms
-//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth;
+//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth
+//!                         xclient;
 //!                         auth-required, and auth-behind-tls, which is auth not yet
 //!     mail NAME, rcpt NAME, data NAME, chunk NAME
 //!                         the answer to the next such question (a queue each)
@@ -33,6 +34,7 @@ use mote::smtp::parameter::{Body, Hold, MailParameters, RcptParameters};
 use mote::smtp::reply::Reply;
 use mote::smtp::sasl::server::OFFERED;
 use mote::smtp::server::{Event, Server, Terms};
+use mote::smtp::xclient::ToldClient;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -150,6 +152,13 @@ impl Receiver {
                 self.told.push(format!("RCPT <{}>{}", path.as_str(), show_rcpt(&parameters)));
                 self.answer(1, Reply::RECIPIENT_OK);
             }
+            Event::Xclient(told) => {
+                self.told.push(show_client(&told));
+                // Whoever was told of may not tell of others.
+                self.terms.offers.xclient = told.address.is_none();
+                self.server = self.server.anew(false, told.login.is_some());
+                self.server.greet(&self.terms, &mut self.out, self.now);
+            }
             Event::Chunk { bare } => {
                 let bare = if bare { " bare" } else { "" };
                 self.told.push(format!("CHUNK {}{bare}", self.message.len()));
@@ -223,6 +232,7 @@ fn offer(offers: &mut Offers, word: &str) {
             offers.auth.needs_tls = true;
         }
         "auth-required" => offers.auth.is_required = true,
+        "xclient" => offers.xclient = true,
         "dsn" => offers.dsn = true,
         "hold" => {
             let until = UnixTime { seconds: 1_900_000_000, trusted: true };
@@ -230,6 +240,19 @@ fn offer(offers: &mut Offers, word: &str) {
         }
         word => panic!("no extension {word}"),
     }
+}
+
+/// Whom a proxy speaks for.
+fn show_client(told: &ToldClient<'_>) -> String {
+    let address = told.address.map(|address| match address {
+        Some(address) => format!(" {address}"),
+        None => " nowhere".into(),
+    });
+    let port = told.port.map(|port| format!(" port={port}"));
+    let hello = told.hello.map(|hello| format!(" hello={hello}"));
+    let login = told.login.map(|login| format!(" login={login}"));
+    let words = [address, port, hello, login].map(Option::unwrap_or_default);
+    format!("XCLIENT{}", words.concat())
 }
 
 /// What is said of a message, as a script shows it.

@@ -22,6 +22,7 @@ mod memory;
 mod next_hop;
 mod peers;
 mod programs;
+mod proxies;
 mod receive;
 mod sendmail;
 mod session;

@@ -112,3 +112,5 @@ peer mutt 'mutt libsasl2-modules' mutt usr/bin/mutt
 node nodemailer 10.6.0
 peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
     postfix-master usr/lib/postfix/sbin/master
+peer haproxy haproxy haproxy usr/sbin/haproxy
+peer alpine alpine alpine usr/bin/alpine

@@ -41,13 +41,7 @@ impl TlsPlace {
 
     /// Puts a certificate and its key where they belong.
     fn install(&self, name: &str) {
-        for (from, to, mode) in [("crt", "cert.pem", 0o644), ("key", "key.pem", 0o600)] {
-            let from = fixture(&format!("{name}.{from}"));
-            let new = self.place.path("new.pem");
-            fs::copy(from, &new).unwrap();
-            fs::set_permissions(&new, Permissions::from_mode(mode)).unwrap();
-            fs::rename(&new, self.place.path(to)).unwrap();
-        }
+        install(&self.place, name);
     }
 
     fn cert(&self) -> String {
@@ -59,6 +53,16 @@ impl TlsPlace {
         let output = Peer::command("shown", self.implicit, 1)?.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+pub(crate) fn install(place: &Place, name: &str) {
+    for (from, to, mode) in [("crt", "cert.pem", 0o644), ("key", "key.pem", 0o600)] {
+        let from = fixture(&format!("{name}.{from}"));
+        let new = place.path("new.pem");
+        fs::copy(from, &new).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(mode)).unwrap();
+        fs::rename(&new, place.path(to)).unwrap();
     }
 }
 

@@ -13,6 +13,7 @@ mod garbage;
 mod lenient;
 mod long;
 mod smuggling;
+mod told;
 mod world;
 
 /// What the disk in memory is written against.

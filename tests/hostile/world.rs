@@ -164,12 +164,23 @@ impl House {
 
     /// A new client comes, and is greeted.
     pub(crate) fn connect(&mut self) {
+        let greeting = self.come();
+        assert!(greeting.starts_with(b"220 "), "{}", greeting.escape_ascii());
+    }
+
+    /// A new client comes; what it is told at once.
+    pub(crate) fn come(&mut self) -> Vec<u8> {
         assert!(self.world.client.token.is_none(), "one at a time");
         self.world.client = Wire::default();
         self.world.is_outside = true;
         self.world.events.push(Event::Listener(0));
-        let greeting = self.run();
-        assert!(greeting.starts_with(b"220 "), "{}", greeting.escape_ascii());
+        self.run()
+    }
+
+    /// Time passes, and nothing else happens; what the client is told.
+    pub(crate) fn wait(&mut self, milliseconds: u64) -> Vec<u8> {
+        self.world.milliseconds += milliseconds;
+        self.run()
     }
 
     /// The daemon has not closed the connection.

@@ -14,6 +14,7 @@
 mod client;
 mod line;
 mod message;
+mod proxy;
 mod record;
 mod sasl;
 mod server;
@@ -40,11 +41,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", stored::envelope),
     ("line", line::line),
     ("message", message::message),
+    ("proxy", proxy::proxy),
     ("record", record::record),
     ("reply", client::reply),
     ("sasl", sasl::sasl),
     ("server", server::server),
     ("users", settings::users),
+    ("xclient", words::xclient),
 ];
 
 /// Runs the target of that name.
@@ -124,6 +127,7 @@ pub(crate) const ALL_OFFERS: Offers = Offers {
         until: UnixTime { seconds: 2_000_000_000, trusted: true },
     }),
     auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
+    xclient: true,
     ..Offers::BASIC
 };
 

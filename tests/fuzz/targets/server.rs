@@ -194,6 +194,14 @@ impl Owner {
                     _ => self.server.challenge(b"more", &mut self.out, self.now),
                 }
             }
+            Event::Xclient(told) => {
+                assert!(self.recipients.is_none());
+                for text in [told.hello, told.login].into_iter().flatten() {
+                    assert_printable(text.to_string().as_bytes());
+                }
+                self.server = self.server.anew(false, told.login.is_some());
+                self.server.greet(&self.terms, &mut self.out, self.now);
+            }
             Event::End { bare } => self.end(bare),
             Event::Reset => self.recipients = None,
             // No handshake follows here: whatever comes behind it came in the clear.

@@ -1,5 +1,7 @@
 //! Command lines, and addresses wherever they stand.
 
+use core::net::IpAddr;
+
 use super::{ALL_OFFERS, assert_clean, assert_printable};
 use mote::base::buffer::Buffer;
 use mote::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX, LOCAL_PART_BYTES_MAX};
@@ -38,6 +40,43 @@ pub(super) fn command(input: &[u8]) {
     }
 }
 
+/// Takes the input for what stands behind XCLIENT.
+pub(super) fn xclient(input: &[u8]) {
+    let line = [b"XCLIENT ", input].concat();
+    let told = match command::parse(&line, &ALL_OFFERS, false) {
+        Ok(Command::Xclient(told)) => told,
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => return,
+    };
+    check_command(Command::Xclient(told));
+    let refused = command::parse(&line, &Offers::BASIC, false);
+    assert_eq!(refused, Err(command::CommandError::Untrusted));
+    // What was understood, said again, is understood so again.
+    let mut again = String::from("XCLIENT");
+    match told.address {
+        Some(Some(IpAddr::V4(address))) => again += &format!(" ADDR={address}"),
+        Some(Some(IpAddr::V6(address))) => again += &format!(" ADDR=IPV6:{address}"),
+        Some(None) => again += " ADDR=[UNAVAILABLE]",
+        None => (),
+    }
+    again += &told.port.map_or(String::new(), |port| format!(" PORT={port}"));
+    for (name, text) in [("HELO", told.hello), ("LOGIN", told.login)] {
+        let text = text.map(|text| text.to_string());
+        again += &text.map_or(String::new(), |text| format!(" {name}={}", InXtext(&text)));
+    }
+    if let Ok(Command::Xclient(other)) = command::parse(again.as_bytes(), &ALL_OFFERS, false) {
+        assert_eq!((other.address, other.port), (told.address, told.port));
+        for (one, other) in [(told.hello, other.hello), (told.login, other.login)] {
+            let text = |text: Option<Xtext<'_>>| text.map(|text| text.to_string());
+            // In code a name may be one of the words that stand for none.
+            assert!(text(one) == text(other) || text(one).unwrap().starts_with('['));
+        }
+    } else {
+        // Attributes of which nothing is kept were all that stood there.
+        assert_eq!(again, "XCLIENT");
+    }
+}
+
 fn check_command(command: Command<'_>) {
     match command {
         Command::Helo(name) | Command::Ehlo(name) => {
@@ -59,6 +98,11 @@ fn check_command(command: Command<'_>) {
             let original = parameters.orcpt.map_or_else(String::new, |orcpt| orcpt.to_string());
             assert_printable(original.as_bytes());
             assert!(original.len() <= ORIGINAL_BYTES_MAX);
+        }
+        Command::Xclient(told) => {
+            for text in [told.hello, told.login].into_iter().flatten() {
+                assert_printable(text.to_string().as_bytes());
+            }
         }
         _ => (),
     }
