@@ -132,7 +132,7 @@ impl Drop for Ended {
 const INSIDE: &str = "TEST_INSIDE";
 
 /// Runs this test again, alone in a network of its own; false there.
-fn is_outside(name: &str) -> bool {
+pub(crate) fn is_outside(name: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return false;
     }
@@ -195,7 +195,7 @@ impl Neighbour {
     }
 }
 
-fn sh(script: &str) {
+pub(crate) fn sh(script: &str) {
     assert!(Command::new("sh").args(["-c", script]).status().unwrap().success(), "{script}");
 }
 

@@ -24,6 +24,7 @@ mod peers;
 mod programs;
 mod proxies;
 mod receive;
+mod relaying;
 mod sendmail;
 mod session;
 mod signals;

@@ -37,6 +37,17 @@ impl Session {
         Session::over(connect_from(source.parse().unwrap(), port)?)
     }
 
+    /// Connects from there and says `header` first, as a load balancer does.
+    pub(crate) fn connect_behind(
+        source: &str,
+        header: &str,
+        port: u16,
+    ) -> io::Result<(Session, Reply)> {
+        let mut stream = connect_from(source.parse().unwrap(), port)?;
+        stream.write_all(header.as_bytes())?;
+        Session::over(stream)
+    }
+
     fn over(stream: TcpStream) -> io::Result<(Session, Reply)> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
