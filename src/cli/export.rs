@@ -4,9 +4,13 @@
 //!
 //! They are the caller's own files: whoever reads an image by his own rights writes by them too,
 //! and a daemon that is asked sends the bytes over its control socket, so that it never writes for
-//! somebody else into a directory of his choice. Nothing that is there is written over. The
-//! envelope is written last and both are synced, so an envelope that is there means that the
-//! message beside it is whole.
+//! somebody else into a directory of his choice.
+//!
+//! Each is written and synced under a temporary name, `.ID.eml.new`, and then gets its own; the
+//! envelope comes last. So an envelope that is there means that the message beside it is whole, and
+//! what is cut off anywhere is completed when the same is done again: an `ID.eml` without an
+//! envelope that is the beginning of the message is what such a cut has left, and is replaced.
+//! Nothing else that is there is written over.
 
 use super::exit::{Exit, Failure};
 use super::json::Object;
@@ -15,7 +19,7 @@ use crate::base::time::UnixTime;
 use crate::mail::stamp::write_date;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +45,15 @@ pub struct Export {
     text: String,
     file: Option<BufWriter<File>>,
     error: Option<io::Error>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exported {
+    /// Both files are there now.
+    Made,
+    /// They were there before, with the same message.
+    Before,
 }
 
 impl Export {
@@ -70,7 +83,7 @@ impl Export {
 
     fn begin(&mut self, object: &Object) -> io::Result<()> {
         describe(&mut self.text, object);
-        self.file = Some(BufWriter::new(create(&self.message)?));
+        self.file = Some(BufWriter::new(create(&temporary(&self.message))?));
         Ok(())
     }
 
@@ -85,40 +98,87 @@ impl Export {
     }
 
     /// Completes both files, with a `note` in the envelope if there is something to say.
-    pub fn finish(mut self, note: &str) -> Result<(), Failure> {
+    pub fn finish(mut self, note: &str) -> Result<Exported, Failure> {
         if !note.is_empty() {
             let _ = writeln!(self.text, "note: {note}");
         }
         let done = self.complete();
-        if done.is_err() {
-            self.discard();
-        }
+        self.discard();
         done.map_err(|error| uncreated(&self.message, &error))
     }
 
-    fn complete(&mut self) -> io::Result<()> {
+    fn complete(&mut self) -> io::Result<Exported> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
         let file = self.file.as_mut().ok_or(io::ErrorKind::UnexpectedEof)?;
         file.flush()?;
         file.get_ref().sync_all()?;
-        let mut envelope = create(&self.envelope)?;
+        let written = temporary(&self.message);
+        let is_complete = self.envelope.symlink_metadata().is_ok();
+        let bytes = file.get_ref().metadata()?.len();
+        match begins_like(&self.message, &written)? {
+            None => {}
+            Some(length) if is_complete && length == bytes => return Ok(Exported::Before),
+            Some(_) if !is_complete => {}
+            Some(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        }
+        std::fs::rename(&written, &self.message)?;
+        let written = temporary(&self.envelope);
+        let mut envelope = create(&written)?;
         envelope.write_all(self.text.as_bytes())?;
-        envelope.sync_all()
+        envelope.sync_all()?;
+        std::fs::rename(&written, &self.envelope)?;
+        Ok(Exported::Made)
     }
 
-    /// Takes away what was made so far.
+    /// Takes away what has no name of its own yet.
     pub fn discard(&mut self) {
-        // Only a file of our own: it was made and not found.
         if self.file.take().is_some() {
-            let _ = std::fs::remove_file(&self.message);
+            let _ = std::fs::remove_file(temporary(&self.message));
+            let _ = std::fs::remove_file(temporary(&self.envelope));
         }
     }
 }
 
+/// The name that a file is written under.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Makes a file, in the place of what a try that was cut off has left.
 fn create(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The length of the file at `path`, if there is one; an error if it is no beginning of `whole`.
+fn begins_like(path: &Path, whole: &Path) -> io::Result<Option<u64>> {
+    let found = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if !found.is_file() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let (mut one, mut other) =
+        (BufReader::new(File::open(path)?), BufReader::new(File::open(whole)?));
+    loop {
+        let (some, same) = (one.fill_buf()?, other.fill_buf()?);
+        let count = some.len().min(same.len());
+        if some.is_empty() {
+            return Ok(Some(found.len()));
+        }
+        if count == 0 || some.get(..count) != same.get(..count) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        one.consume(count);
+        other.consume(count);
+    }
 }
 
 fn describe(text: &mut String, message: &Object) {
@@ -181,8 +241,34 @@ mod tests {
             login: 7\narrival: Thu, 1 Jan 1970 00:00:00 +0000\nage: 1\nsize: 4\nstate: held\n\
             note: lost\n";
         assert_eq!(envelope, expected);
+        assert_eq!(export("").unwrap(), Exported::Before);
+        let names = |path: &Path| std::fs::read_dir(path).unwrap().count();
+        assert_eq!(names(&path), 2, "nothing else is left");
+        // Another message of that name stays, and so does its envelope.
+        for other in [&b"a\r\n\xff\0\"more"[..], b"b", b"a"] {
+            std::fs::write(path.join("7.eml"), other).unwrap();
+            assert_eq!(export("").unwrap_err().exit, Exit::CANT_CREATE);
+            assert_eq!(std::fs::read(path.join("7.eml")).unwrap(), other);
+        }
+        assert_eq!(std::fs::read_to_string(path.join("7.envelope")).unwrap(), expected);
+        // What was cut off in the middle is completed, whatever it had come to.
+        std::fs::remove_file(path.join("7.envelope")).unwrap();
+        for left in [&b""[..], b"a\r", b"a\r\n\xff\0\""] {
+            std::fs::write(path.join("7.eml"), left).unwrap();
+            for name in [".7.eml.new", ".7.envelope.new"] {
+                std::fs::write(path.join(name), "a half").unwrap();
+            }
+            assert_eq!(export("lost").unwrap(), Exported::Made);
+            assert_eq!(std::fs::read(path.join("7.eml")).unwrap(), b"a\r\n\xff\0\"");
+            std::fs::remove_file(path.join("7.envelope")).unwrap();
+            assert_eq!(names(&path), 1);
+        }
+        // Without an envelope, and no beginning of it: somebody's.
+        std::fs::write(path.join("7.eml"), "x").unwrap();
         assert_eq!(export("").unwrap_err().exit, Exit::CANT_CREATE);
-        assert_eq!(std::fs::read(path.join("7.eml")).unwrap().len(), 6, "not written over");
+        std::fs::remove_file(path.join("7.eml")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", path.join("7.eml")).unwrap();
+        assert_eq!(export("").unwrap_err().exit, Exit::CANT_CREATE);
     }
 
     #[test]

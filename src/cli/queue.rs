@@ -5,11 +5,12 @@
 //! `release` (`super::offline`); `retry` and `bounce` need somebody who sends.
 //! An id is what the log and `mailq` print; `all` is every message, and must be written out.
 
+use super::Context;
+use super::control::Asker;
 use super::exit::{Exit, Failure, finish, print, tell};
-use super::export::{Export, ensure_directory};
+use super::export::{Export, Exported, ensure_directory};
 use super::json::Object;
 use super::mailq::{self, clean, write_size, write_span};
-use super::{Context, control};
 use crate::base::ascii::parse_base62;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -65,8 +66,9 @@ fn ids(words: &[OsString]) -> Result<Vec<&str>, Failure> {
 /// others from being changed.
 fn change(context: &Context, verb: &str, ids: &[&str]) -> Result<Exit, Failure> {
     let mut last: Option<Failure> = None;
+    let mut asker = Asker::new(context)?;
     for some in ids.chunks(REQUEST_IDS_MAX) {
-        let asked = control::ask(context, &format!("{verb} {}", some.join(" ")), |_, object| {
+        let asked = asker.ask(&format!("{verb} {}", some.join(" ")), |_, object| {
             let (id, message) = (object.text("id"), object.text("message"));
             if !message.is_empty() {
                 let name = if id.is_empty() { String::new() } else { format!("{id}: ") };
@@ -84,12 +86,12 @@ fn change(context: &Context, verb: &str, ids: &[&str]) -> Result<Exit, Failure> 
 }
 
 /// The ids that were meant, with `all` written out.
-fn each_id(context: &Context, ids: &[&str]) -> Result<Vec<String>, Failure> {
+fn each_id(asker: &mut Asker<'_>, ids: &[&str]) -> Result<Vec<String>, Failure> {
     if !ids.contains(&"all") {
         return Ok(ids.iter().map(|id| (*id).to_owned()).collect());
     }
     let mut all = Vec::new();
-    control::ask(context, "ls", |_, object| all.push(object.text("id").to_owned()))?;
+    asker.ask("ls", |_, object| all.push(object.text("id").to_owned()))?;
     Ok(all)
 }
 
@@ -97,11 +99,12 @@ fn each_id(context: &Context, ids: &[&str]) -> Result<Vec<String>, Failure> {
 fn with_each(
     context: &Context,
     ids: &[&str],
-    mut act: impl FnMut(&str) -> Result<(), Failure>,
+    mut act: impl FnMut(&mut Asker<'_>, &str) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
     let mut last: Option<Failure> = None;
-    for id in each_id(context, ids)? {
-        if let Err(Failure { exit, message }) = act(&id) {
+    let mut asker = Asker::new(context)?;
+    for id in each_id(&mut asker, ids)? {
+        if let Err(Failure { exit, message }) = act(&mut asker, &id) {
             let failure = Failure::new(exit, format!("{id}: {message}"));
             if let Some(before) = last.replace(failure) {
                 tell(context.program, &before.message);
@@ -112,7 +115,7 @@ fn with_each(
 }
 
 fn bounce(context: &Context, ids: &[&str]) -> Result<Exit, Failure> {
-    with_each(context, ids, |id| control::ask(context, &format!("bounce {id}"), |_, _| {}))
+    with_each(context, ids, |asker, id| asker.ask(&format!("bounce {id}"), |_, _| {}))
 }
 
 fn export(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
@@ -122,23 +125,31 @@ fn export(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     };
     let ids = ids(words)?;
     ensure_directory(directory)?;
-    with_each(context, &ids, |id| {
+    with_each(context, &ids, |asker, id| {
         let mut export = Export::new(directory, id);
-        let asked = control::ask(context, &format!("export {id}"), |_, object| export.take(object));
+        let asked = asker.ask(&format!("export {id}"), |_, object| export.take(object));
         if let Err(failure) = asked {
             export.discard();
             return Err(failure);
         }
-        export.finish("")
+        match export.finish("")? {
+            Exported::Made => Ok(()),
+            Exported::Before => {
+                let text = format!("is in {} already", directory.display());
+                Err(Failure::new(Exit::CANT_CREATE, text))
+            }
+        }
     })
 }
 
 fn show(context: &Context, ids: &[&str]) -> Result<Exit, Failure> {
     let mut text = String::new();
-    for id in each_id(context, ids)? {
-        let request = format!("show {id}");
-        control::ask(context, &request, |_, object| describe(&mut text, object))?;
+    let mut asker = Asker::new(context)?;
+    for id in each_id(&mut asker, ids)? {
+        asker.ask(&format!("show {id}"), |_, object| describe(&mut text, object))?;
     }
+    // Whoever reads on at leisure keeps no daemon from starting.
+    drop(asker);
     print(&text)?;
     Ok(Exit::OK)
 }

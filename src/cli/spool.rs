@@ -5,14 +5,15 @@
 //! and the check that failed. A power cut may leave one superblock or state page torn; that is told
 //! too, and the next start of the daemon repairs it. `salvage` writes every message that is whole
 //! into a directory, those with a lost state included: then the envelope says that they may have
-//! been delivered before. Exit 0 if all is well, 1 if damage was found, 65 if it is no image of
+//! been delivered before. One that was cut off is done again into the same directory, and goes on
+//! where it was (`export`). Exit 0 if all is well, 1 if damage was found, 65 if it is no image of
 //! ours.
 //!
 //! A config is needed only to find the image when none is named: on the machine that rescues a disk
 //! there may be none.
 
 use super::exit::{Exit, Failure, finish, print, tell};
-use super::export::{Export, ensure_directory};
+use super::export::{Export, Exported, ensure_directory};
 use super::offline::Teller;
 use super::unopened::{closed, unreadable};
 use super::{Context, configuration};
@@ -33,6 +34,9 @@ use std::process::ExitCode;
 
 /// What the envelope of a message says whose state is lost.
 const BLIND_NOTE: &str = "its state is lost: recipients may have got it already";
+
+/// Text that is kept before it is printed.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Runs `spool` with the words after it.
 pub fn run(context: &Context, words: Vec<OsString>) -> ExitCode {
@@ -60,7 +64,8 @@ fn default_image(context: &Context) -> Result<PathBuf, Failure> {
     Ok(image_path(Path::new(&configuration::load(context)?.spool)))
 }
 
-/// A look at the image, and how many faults were found; they are in `text`, a line each.
+/// A look at the image, and how many faults were found; they are in `text`, a line each, or printed
+/// already.
 fn look(path: &Path, text: &mut String) -> Result<(ImageReader, Inspection, u32), Failure> {
     let mut disk = ImageReader::open(path).map_err(closed)?;
     let mut faults = 0u32;
@@ -68,6 +73,11 @@ fn look(path: &Path, text: &mut String) -> Result<(ImageReader, Inspection, u32)
     let looked = inspect(&mut disk, now, |fault| {
         faults += 1;
         let _ = writeln!(text, "{fault}");
+        if text.len() >= TEXT_BYTES_MAX {
+            // A large image may have millions; whoever does not read them has seen enough.
+            let _ = print(text);
+            text.clear();
+        }
     });
     let inspection = looked.map_err(|error| unreadable(path, error))?;
     Ok((disk, inspection, faults))
@@ -131,7 +141,7 @@ fn salvage(context: &Context, path: &Path, directory: &Path) -> Result<Exit, Fai
     let config = any_config();
     let now = SystemClock::new().now();
     let mut teller = Teller::new(&config, &mut inspection.queue, &mut disk, now);
-    let (mut saved, mut lost, mut from) = (0u32, 0u32, 0);
+    let (mut saved, mut before, mut lost, mut from) = (0u32, 0u32, 0u32, 0);
     while let Some(waiting) = teller.next(from) {
         from = waiting.ticket.slot + 1;
         let id = Base62(waiting.ticket.seq);
@@ -144,7 +154,8 @@ fn salvage(context: &Context, path: &Path, directory: &Path) -> Result<Exit, Fai
         }
         let is_blind = blind.binary_search(&waiting.ticket.slot).is_ok();
         match export.finish(if is_blind { BLIND_NOTE } else { "" }) {
-            Ok(()) => saved += 1,
+            Ok(Exported::Made) => saved += 1,
+            Ok(Exported::Before) => before += 1,
             Err(failure) => {
                 faults += 1;
                 tell(context.program, &failure.message);
@@ -153,7 +164,12 @@ fn salvage(context: &Context, path: &Path, directory: &Path) -> Result<Exit, Fai
     }
     // The names are durable too; a file system that cannot do that has done what it can.
     let _ = std::fs::File::open(directory).and_then(|folder| folder.sync_all());
-    let _ = writeln!(text, "{saved} messages saved in {}, {lost} not whole", directory.display());
+    let place = directory.display();
+    let _ = write!(text, "{saved} messages saved in {place}, {lost} not whole");
+    let _ = match before {
+        0 => writeln!(text),
+        _ => writeln!(text, ", {before} were there already"),
+    };
     print(&text)?;
     Ok(if faults == 0 && lost == 0 { Exit::OK } else { Exit::DEGRADED })
 }

@@ -9,15 +9,13 @@ use crate::queue::recovery::RecoverError;
 use std::io;
 use std::path::Path;
 
-/// The three blocks that every image begins with.
-const IMAGE_BYTES_LEAST: u64 = 3 * BLOCK_BYTES as u64;
-
 /// Why an image cannot be looked at.
 pub(super) fn closed(error: ImageError) -> Failure {
     let exit = match &error {
         ImageError::Busy { .. } | ImageError::Read { .. } => Exit::TEMPORARY,
         ImageError::Stranger { .. } => Exit::PERMISSION,
         ImageError::Missing(_) => Exit::NO_INPUT,
+        ImageError::Stump { .. } => Exit::DATA,
         ImageError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
             Exit::PERMISSION
         }
@@ -32,9 +30,9 @@ pub(super) fn unopened(path: &Path, error: RecoverError) -> Failure {
         RecoverError::Disk(error) => {
             format!("the disk fails ({error:?}); look at the kernel's log")
         }
-        RecoverError::Foreign(Foreign::NotAnImage) => stump(path).unwrap_or_else(|| {
+        RecoverError::Foreign(Foreign::NotAnImage) => {
             "not a spool of mote's, or spoiled; move it away to begin anew".to_owned()
-        }),
+        }
         RecoverError::Foreign(Foreign::Later { version, incompat }) => format!(
             "written by a later mote (format {version}, features {incompat:#x}); use that one \
              until the spool is empty"
@@ -51,11 +49,11 @@ pub(super) fn unopened(path: &Path, error: RecoverError) -> Failure {
 /// Why there is nothing to be seen of an image that is only looked at.
 pub(super) fn unreadable(path: &Path, error: RecoverError) -> Failure {
     let text = match error {
-        RecoverError::Foreign(Foreign::NotAnImage) => stump(path).unwrap_or_else(|| {
+        RecoverError::Foreign(Foreign::NotAnImage) => {
             "not a spool of mote's, or its identity and both superblocks are spoiled, and with \
              them the key to all else"
                 .to_owned()
-        }),
+        }
         RecoverError::Foreign(Foreign::Later { version, incompat }) => format!(
             "written by a later mote (format {version}, features {incompat:#x}); use that one"
         ),
@@ -71,21 +69,6 @@ pub(super) fn unreadable(path: &Path, error: RecoverError) -> Failure {
         _ => Exit::DATA,
     };
     Failure::new(exit, format!("{}: {text}", path.display()))
-}
-
-/// Of a file that is too short for any image.
-fn stump(path: &Path) -> Option<String> {
-    let found = path.metadata().ok().filter(|found| found.is_file())?;
-    let bytes = Some(found.len()).filter(|bytes| *bytes < IMAGE_BYTES_LEAST)?;
-    let what = match bytes {
-        0 => "the file is empty".to_owned(),
-        1 => "the file has 1 byte".to_owned(),
-        bytes => format!("the file has {bytes} bytes"),
-    };
-    Some(format!(
-        "{what}: a spool that was never made, or one that was cut off; if it had mail, restore it \
-         from a copy; if not, remove it, and the next start makes a new one"
-    ))
 }
 
 fn long(found: u32) -> String {

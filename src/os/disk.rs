@@ -18,7 +18,7 @@ use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
 use core::fmt;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,13 @@ pub enum ImageError {
         path: PathBuf,
         /// Whose lock it is, where /proc tells.
         pid: Option<u32>,
+    },
+    /// It is too short for any image.
+    Stump {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        bytes: u64,
     },
     /// It belongs to somebody who might write it at any time.
     Stranger {
@@ -99,6 +106,20 @@ impl fmt::Display for ImageError {
                     formatter,
                     "{}: {who} is reading it ('queue' or 'spool', while no daemon ran): try again \
                      when it is done",
+                    path.display()
+                )
+            }
+            ImageError::Stump { path, bytes } => {
+                let what = match bytes {
+                    0 => "is empty".to_owned(),
+                    1 => "has 1 byte".to_owned(),
+                    bytes => format!("has {bytes} bytes"),
+                };
+                write!(
+                    formatter,
+                    "{}: the file {what}: a spool that was never made, or one that was cut off; if \
+                     it had mail, restore it from a copy; if not, remove it, and the next start \
+                     makes a new one",
                     path.display()
                 )
             }
@@ -167,7 +188,9 @@ impl ImageFile {
         };
         judge_owner(&file, path)?;
         lock_to_write(&file, path)?;
-        ImageFile::new(file, path)
+        let image = ImageFile::new(file, path)?;
+        judge_length(&image.file, path)?;
+        Ok(image)
     }
 
     /// Makes an image of `blocks` blocks at `path`, laid out by `format`, open and locked. One that
@@ -398,6 +421,16 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
 
 fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// Refuses what has not even the three blocks that every image begins with.
+pub(super) fn judge_length(mut file: &File, path: &Path) -> Result<(), ImageError> {
+    // A partition's length is told by this only.
+    let bytes = file.seek(SeekFrom::End(0)).map_err(failed(path, "examine it"))?;
+    if bytes >= 3 * BLOCK_BYTES as u64 {
+        return Ok(());
+    }
+    Err(ImageError::Stump { path: path.to_owned(), bytes })
 }
 
 /// Refuses an image that a stranger owns: he could have written it, and may at any time. One that

@@ -234,6 +234,8 @@ pub enum LeaveError {
     Untrusted(u32),
     /// As many files or bytes lie there as may.
     Full,
+    /// The disk is full, or the user's part of it.
+    NoSpace,
     /// The message could not be read.
     Message(io::Error),
     /// The system refused.
@@ -245,6 +247,7 @@ impl fmt::Display for LeaveError {
         match self {
             LeaveError::Untrusted(uid) => write!(formatter, "it belongs to user {uid}"),
             LeaveError::Full => write!(formatter, "too much mail waits there already"),
+            LeaveError::NoSpace => write!(formatter, "the disk is full"),
             LeaveError::Message(error) => write!(formatter, "the message cannot be read: {error}"),
             LeaveError::Io(error) => write!(formatter, "{error}"),
         }
@@ -266,10 +269,10 @@ pub fn leave(
     }
     let room = room_left(directory, bytes_max).map_err(LeaveError::Io)?.ok_or(LeaveError::Full)?;
     let (name, temporary) = new_name().map_err(LeaveError::Io)?;
-    let file = folder.create_file(&temporary, 0o640).map_err(LeaveError::Io)?;
+    let file = folder.create_file(&temporary, 0o640).map_err(leave_error)?;
     let written = write_drop(&file, room, envelope, message).and_then(|()| {
         let final_name = temporary.trim_start_matches('.');
-        folder.rename(&temporary, final_name).map_err(LeaveError::Io)
+        folder.rename(&temporary, final_name).map_err(leave_error)
     });
     if let Err(error) = written {
         // If it stays, the daemon removes it after a day.
@@ -310,7 +313,7 @@ fn write_drop(
 
 fn leave_error(error: io::Error) -> LeaveError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LeaveError::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LeaveError::NoSpace,
         _ => LeaveError::Io(error),
     }
 }
@@ -413,6 +416,14 @@ mod tests {
 
     fn file(message: &str) -> Vec<u8> {
         [MAGIC, message.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_full_disk_is_no_crowd() {
+        for code in [libc::ENOSPC, libc::EDQUOT] {
+            let error = leave_error(io::Error::from_raw_os_error(code));
+            assert_eq!(error.to_string(), "the disk is full");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! minds them all ([`ImageError::Busy`]), and one that starts waits a little for them. Reads are
 //! plain ones: on a medium that is dying, what the cache still has is welcome.
 
-use super::disk::{ImageError, failed, offset};
+use super::disk::{ImageError, failed, judge_length, offset};
 use super::lock::{is_wanted, lock_to_read};
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use std::fs::{File, OpenOptions};
@@ -38,6 +38,7 @@ impl ImageReader {
             return Err(ImageError::Io { path: path.to_owned(), action: "use it", error });
         }
         lock_to_read(&file, path)?;
+        judge_length(&file, path)?;
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed(path, "examine it"))?;
         let blocks = u32::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         Ok(ImageReader { file, blocks })
