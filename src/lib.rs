@@ -64,6 +64,7 @@
 //! | decisions | what was decided                                                               |
 //! |-----------|--------------------------------------------------------------------------------|
 //! | 1         | stored is what was submitted; fields are added and removed at each attempt     |
+//! | 2         | an alias that leads to one acts at each attempt, to several when mail comes in |
 //! | 4         | after the final dot a session parses nothing until the verdict of the sync     |
 //! | 5         | a host's trouble delays its lane, a recipient's 4xx delays that message        |
 //! | 6         | what each failure of a next hop means: another host, later, or never           |
@@ -83,6 +84,7 @@
 //! | 7       | relaying for strangers, also by `%`, `!` and source routes                       |
 //! | 10      | clients that are slow on purpose                                                 |
 //! | 14      | reports about reports, and reports to strangers                                  |
+//! | 15      | aliases that lead round in circles, or to more and more                          |
 //! | 16      | retries that all come back together                                              |
 //! | 17      | links, devices and races in the drop directory                                   |
 //! | 18, 19  | sockets, files and secrets that are open to others for a moment, or for ever     |
@@ -113,8 +115,9 @@
 //!    Whoever logs in (`smtp/login.rs`, `intake/login.rs`) does so by a mechanism of `smtp/sasl`,
 //!    as one of `intake/users.rs`.
 //! 3. MAIL asks the queue for room, RCPT asks `intake/admission.rs`. `relay/route.rs` tells,
-//!    through the daemon, which lanes each recipient needs. The envelope goes into a draft as
-//!    records (`queue/draft.rs`, `queue/envelope.rs`).
+//!    through the daemon, which lanes each recipient needs, or each of those whom his alias leads
+//!    to (`mail/aliases.rs`). The envelope goes into a draft as records (`intake/envelope.rs`,
+//!    `queue/draft.rs`, `queue/envelope.rs`).
 //! 4. DATA: `smtp/data.rs` takes the dots out (BDAT: `smtp/chunk.rs` counts bytes),
 //!    `mail/header.rs` measures what streams by, and the draft writes full blocks
 //!    (`queue/block.rs`) through `os/disk.rs`.

@@ -27,6 +27,18 @@ pub const PASSWORD_BYTES_MAX: usize = 256;
 pub const USERS_FILE_BYTES_MAX: usize = 128 * 1024;
 /// Users in one file.
 pub const USERS_MAX: usize = 500;
+/// A file of aliases, and one that it includes.
+pub const ALIASES_FILE_BYTES_MAX: usize = 128 * 1024;
+/// Names that have aliases.
+pub const ALIASES_MAX: usize = 1000;
+/// Aliases that lead to each other (threats 15).
+pub const ALIAS_DEPTH_MAX: usize = 10;
+/// Addresses that one alias leads to (threats 15): no more than one message can have.
+pub const ALIAS_TARGETS_MAX: usize = 100;
+/// Addresses that all aliases together lead to.
+pub const ALIASES_TARGETS_MAX: usize = 4096;
+/// How often the files of aliases are looked at, if there is anything to do at all.
+pub const ALIASES_LOOK: Duration = Duration::from_secs(1);
 /// Failed logins in one session; with the last it is closed.
 pub const LOGIN_FAILURES_MAX: u32 = 5;
 /// Addresses whose failed logins are remembered.
@@ -99,5 +111,6 @@ const _: () = assert!(2 * REPLY_BYTES_MAX <= REPLIES_BYTES);
 const _: () = assert!(6 + SASL_CHALLENGE_BYTES_MAX.div_ceil(3) * 4 <= REPLY_BYTES_MAX);
 const _: () = assert!(2 * LOGIN_NAME_BYTES_MAX + PASSWORD_BYTES_MAX + 2 <= SASL_RESPONSE_BYTES_MAX);
 const _: () = assert!(ADDRESS_BYTES_MAX + 2 <= 256);
+const _: () = assert!(ALIAS_TARGETS_MAX <= RECIPIENTS_MAX);
 const _: () = assert!(TEXT_LINE_BYTES_MAX + 3 <= OUTPUT_BYTES);
 const _: () = assert!(REMOTE_TEXT_BYTES_MAX <= REMOTE_LINE_BYTES_MAX);

@@ -24,7 +24,7 @@ use memory_disk::MemoryDisk;
 const NOW: Instant = Instant::from_millis(0);
 
 /// One of each, as FORMAT.md numbers them, and how the Python reader writes them down.
-const RECORDS: [(Record<'_>, &str); 14] = [
+const RECORDS: [(Record<'_>, &str); 15] = [
     (Record::Sender(b"a@example.org"), "1 1 61406578616d706c652e6f7267"),
     (Record::Client(b"x"), "3 0 78"),
     (Record::Login(7), "4 0 07000000"),
@@ -32,6 +32,7 @@ const RECORDS: [(Record<'_>, &str); 14] = [
     (Record::Binary, "6 1 "),
     (Record::Return(2), "8 0 02"),
     (Record::EnvelopeId(b"QQ"), "9 0 5151"),
+    (Record::Final, "14 1 "),
     (Record::Hold(Hold { seconds: 60, until: -1 }), "12 1 3c000000ffffffffffffffff"),
     (Record::Notify(3), "10 1 03"),
     (Record::Original(b"rfc822;b@x"), "11 0 7266633832323b624078"),

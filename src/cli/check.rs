@@ -10,8 +10,8 @@ use super::configuration::{self, Broken};
 use super::exit::{Exit, Failure, finish, print};
 use super::memory;
 use crate::config;
+use crate::os::alias_files::AliasFiles;
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// Checks the file that `context` names, or the system's.
@@ -27,10 +27,15 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     }
     let examined = configuration::read(context)
         .and_then(|loaded| configuration::examine(&loaded).map(|()| loaded));
+    // Those in a line keep no daemon from starting, but somebody who looks is to see them.
+    let examined = examined.and_then(|loaded| {
+        let faults = AliasFiles::read(&loaded.config).faults;
+        if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
+    });
     let loaded = match examined {
         Ok(loaded) => loaded,
         Err(Broken(lines)) => {
-            lines.iter().for_each(|line| complain(line));
+            lines.iter().for_each(|line| configuration::complain(line));
             return Ok(Exit::CONFIG);
         }
     };
@@ -45,14 +50,7 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     text += &memory::write(&loaded.config, program.map_or(0, |program| program.len()));
     print(&text)?;
     for warning in config::warnings(&loaded.config) {
-        complain(&format!("{name}: warning: {warning}"));
+        configuration::complain(&format!("{name}: warning: {warning}"));
     }
     Ok(Exit::OK)
-}
-
-/// A line on stderr without the program's name before it: editors look for FILE:LINE at the start.
-fn complain(line: &str) {
-    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    // Nobody is left to be told that stderr is closed.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

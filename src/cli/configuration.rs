@@ -10,10 +10,11 @@
 use super::Context;
 use super::exit::{Exit, Failure, tell};
 use crate::config::{self, Config, Host, Listener, ListenerTls};
+use crate::os::alias_files::AliasFiles;
 use crate::os::{process, tls, vault};
 use std::env;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Where the configuration lies when nobody says.
@@ -122,7 +123,15 @@ pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
         });
     }
     lines.extend(users_faults(&loaded.config));
+    lines.extend(AliasFiles::read(&loaded.config).aliases.err());
     if lines.is_empty() { Ok(()) } else { Err(Broken(lines)) }
+}
+
+/// A line on stderr without the program's name before it: editors look for FILE:LINE at the start.
+pub fn complain(line: &str) {
+    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    // Nobody is left to be told that stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The file's bytes; of one that is too large, enough for the parser to refuse it.

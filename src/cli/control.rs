@@ -114,6 +114,14 @@ fn converse(
     })
 }
 
+/// Lets a daemon, if there is one, look for what has changed: it does so whenever somebody comes.
+pub fn wake(context: &Context) {
+    if let Ok(places) = context.control_places() {
+        // Whoever may not, or finds nobody, has nothing to wake.
+        let _ = find(&places.control);
+    }
+}
+
 /// Who listens, if anybody does.
 fn find(candidates: &[PathBuf]) -> Result<Option<(&Path, UnixStream)>, Failure> {
     let mut refusal = None;

@@ -52,6 +52,7 @@ pub const VERBS: &[Verb] = &[
     verb("passwd", "[FILE] USER", "sets the password of somebody who may log in"),
     verb("flush", "", "tries all mail that waits now"),
     verb("status", "[--json]", "how the daemon is; exit 0 fine, 1 degraded, 2 stuck"),
+    verb("newaliases", "", "reads the file of aliases and tells every fault in it"),
     verb("check", "", "reads the configuration and tells its effect and every fault in it"),
     verb("gencert", "DIR NAME…", "makes a certificate for machines that you can install it on"),
     verb("help", "[keys | sendmail | VERB | --markdown]", "this, the configuration's keys, …"),

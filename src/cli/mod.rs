@@ -22,6 +22,7 @@ pub mod json;
 pub mod listeners;
 pub mod mailq;
 pub mod memory;
+pub mod newaliases;
 pub mod offline;
 pub mod passwd;
 pub mod places;
@@ -86,8 +87,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         b"sendmail" => sendmail::run_as_sendmail(context("sendmail"), words.collect()),
         b"msmtp" => sendmail::run_as_msmtp(context("msmtp"), words.collect()),
         b"mailq" => mailq::run(&context("mailq"), words.collect()),
-        // There is no alias database to rebuild; packages call this after an installation.
-        b"newaliases" => Exit::OK.into(),
+        // Packages call it after an installation, with whatever options Sendmail's has.
+        b"newaliases" => newaliases::run(&context("newaliases"), &[]),
         _ => match Call::parse(words, context("mote")) {
             Ok(call) => call.run(),
             Err(failure) => finish("mote", Err(failure)),
@@ -146,6 +147,7 @@ impl Call {
         match verb.as_bytes() {
             b"sendmail" => sendmail::run(context, words),
             b"mailq" => mailq::run(&context, words),
+            b"newaliases" => newaliases::run(&context, &words),
             b"queue" => queue::run(&context, words),
             b"flush" => flush::run(&context, words),
             b"status" => status::run(&context, words),

@@ -10,10 +10,11 @@ use super::configuration::{self, Broken, Loaded};
 use super::exit::{Exit, Failure, finish};
 use super::listeners;
 use super::unopened::unopened;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, earliest};
 use crate::config::{Config, ListenerTls, Log, Via};
 use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
+use crate::os::alias_files::{AliasFiles, Reading};
 use crate::os::disk::{is_space_guaranteed, is_volatile};
 use crate::os::random::SystemRandom;
 use crate::os::world::{self, ListenerKind, Settings, World};
@@ -47,8 +48,9 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     };
     let loaded = configuration::read(context).map_err(broken)?;
     configuration::examine(&loaded).map_err(broken)?;
-    let Loaded { config, file, .. } = loaded;
+    let Loaded { mut config, file, .. } = loaded;
     output::start(level(&config, context), has_priorities());
+    let mut aliases = read_aliases(&mut config).unwrap_or_default();
     process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
     let places = listeners::places(&config)?;
     let (mut world, mut daemon) = open(&config, &places)?;
@@ -56,12 +58,13 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     let mut events = Vec::with_capacity(World::EVENTS_MAX);
     let mut timeout = Some(Duration::ZERO);
     loop {
-        take(timeout, &mut world, &mut events, &mut daemon, context)?;
+        take(timeout, &mut world, &mut events, &mut daemon, &mut aliases, context)?;
         for _ in 0..GATHER_MAX {
             if !daemon.may_gather() {
                 break;
             }
-            take(Some(Duration::ZERO), &mut world, &mut events, &mut daemon, context)?;
+            let at_once = Some(Duration::ZERO);
+            take(at_once, &mut world, &mut events, &mut daemon, &mut aliases, context)?;
             if events.is_empty() {
                 break;
             }
@@ -73,7 +76,7 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
             output::drain();
             return Ok(Exit::OK);
         }
-        timeout = deadline.map(|deadline| deadline.since(now));
+        timeout = earliest(deadline, aliases.deadline()).map(|deadline| deadline.since(now));
     }
 }
 
@@ -83,13 +86,25 @@ fn take(
     world: &mut World,
     events: &mut Vec<Event>,
     daemon: &mut Daemon,
+    aliases: &mut AliasFiles,
     context: &Context,
 ) -> Result<(), Failure> {
     world
         .wait(timeout, events)
         .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
     if events.iter().any(|event| matches!(event, Event::Reload)) {
-        reload(context, daemon, world);
+        reload(context, daemon, aliases, world);
+    }
+    let now = world.now();
+    if aliases.have_changed(now.instant, now.unix.seconds) {
+        let mut config = daemon.config().clone();
+        match read_aliases(&mut config) {
+            Some(files) => {
+                *aliases = files;
+                daemon.reload(config);
+            }
+            None => aliases.settle(),
+        }
     }
     daemon.take(world, events);
     Ok(())
@@ -240,14 +255,37 @@ fn announce(config: &Config, file: Option<&Path>, places: &[(u8, world::Listen)]
     }
 }
 
+/// Brings the aliases into `config`. A fault in a line concerns the names that lead there: their
+/// mail waits, and the rest is served. None: the file cannot be used, and nothing has changed.
+fn read_aliases(config: &mut Config) -> Option<AliasFiles> {
+    let Reading { files, aliases, faults } = AliasFiles::read(config);
+    faults.iter().for_each(|line| log::error!("{line}"));
+    match aliases {
+        Ok(aliases) => {
+            if let (Some(path), true) = (&config.aliases_file, files.is_there()) {
+                log::info!("{path}: {} aliases", aliases.count());
+            }
+            config.aliases = aliases;
+            Some(files)
+        }
+        Err(why) => {
+            log::error!("{why}; the aliases stay as they were");
+            None
+        }
+    }
+}
+
 /// HUP. A config with faults changes nothing.
-fn reload(context: &Context, daemon: &mut Daemon, world: &mut World) {
+fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, world: &mut World) {
     let checked = configuration::read(context).and_then(|loaded| {
         let faults = configuration::users_faults(&loaded.config);
+        let unusable = AliasFiles::read(&loaded.config).aliases.err();
+        let faults: Vec<_> = faults.into_iter().chain(unusable).collect();
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
     });
     match checked {
-        Ok(Loaded { config, file, .. }) => {
+        Ok(Loaded { mut config, file, .. }) => {
+            *aliases = read_aliases(&mut config).unwrap_or_default();
             let old = daemon.config();
             let fixed = [
                 ("listen", !config.clone().keep_listeners(old)),

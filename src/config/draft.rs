@@ -10,9 +10,12 @@ use super::nearest::hint;
 use super::table::{KEYS, Key, Kind, RUN_PATH_BYTES_MAX, Section};
 use super::value;
 use super::{Config, Fault, Host, Listen, Listener, ListenerTls, Log, Relay, Route, To, Via};
+use crate::mail::aliases::Aliases;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
+/// Where aliases stand when nobody says.
+pub const ALIASES_FILE: &str = "/etc/aliases";
 /// The name of the relay that the key `relay` makes.
 pub(super) const DEFAULT_RELAY: &str = "default";
 /// Steps of `retry`.
@@ -172,6 +175,15 @@ impl Draft {
         Ok(())
     }
 
+    /// `aliases`.
+    pub(super) fn set_aliases(&mut self, given: &Given<'_>) -> Result<(), String> {
+        self.config.aliases_file = match given.text {
+            "off" => None,
+            _ => Some(given.path()?),
+        };
+        Ok(())
+    }
+
     /// `url` of the current relay.
     pub(super) fn set_url(&mut self, given: &Given<'_>) -> Result<(), String> {
         let read = value::url(given.text);
@@ -287,6 +299,8 @@ fn machine_defaults(host: &Host<'_>) -> Config {
         to: None,
         from: None,
         users: None,
+        aliases_file: (!host.is_embedded).then(|| ALIASES_FILE.into()),
+        aliases: Aliases::default(),
         spool: if embedded { under_home("spool") } else { "/var/spool/mote".into() },
         run: if embedded { under_home("run") } else { host.run.unwrap_or_default().into() },
         spool_size: None,

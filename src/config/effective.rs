@@ -43,6 +43,7 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     if let Some(from) = &config.from {
         pair(out, "from", from)?;
     }
+    pair(out, "aliases", config.aliases_file.as_deref().unwrap_or("off"))?;
     if let Some(users) = &config.users {
         pair(out, "users", users)?;
     }

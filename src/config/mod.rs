@@ -19,11 +19,13 @@ mod ini;
 mod listener;
 mod nearest;
 mod parse;
+mod section;
 mod table;
 mod value;
 mod warnings;
 
 pub use clients::{ClientPolicy, ClientRange};
+pub use draft::ALIASES_FILE;
 pub use effective::write_effective;
 pub use ini::FILE_BYTES_MAX;
 pub use nearest::hint;
@@ -33,6 +35,7 @@ pub use value::pattern as parse_pattern;
 pub use warnings::warnings;
 
 use crate::mail::address::Address;
+use crate::mail::aliases::{Addressee, Aliases, Found};
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -58,6 +61,10 @@ pub struct Config {
     pub to: Option<To>,
     /// The envelope sender of everything that is sent on.
     pub from: Option<String>,
+    /// The file of aliases; none: there are none.
+    pub aliases_file: Option<String>,
+    /// What stands in it, once it has been read.
+    pub aliases: Aliases,
     /// The file of those who may log in, where a listener names no other; none: nobody.
     pub users: Option<String>,
     /// The directory of the queue image and the drop directory.
@@ -253,6 +260,15 @@ impl Config {
     pub fn is_local(&self, address: Address<'_>) -> bool {
         let own = [self.hostname.as_str(), "localhost", "localhost.localdomain"];
         address.domain().is_none() || own.iter().any(|name| address.domain_is(name))
+    }
+
+    /// Who gets the mail of `to` instead.
+    pub fn alias(&self, to: Addressee<'_>) -> Found<'_> {
+        let is_for_one = self.to.as_ref().is_some_and(|to| to.everyone);
+        match to.is_final || is_for_one || !self.is_local(to.address) {
+            true => Found::Nothing,
+            false => self.aliases.find(to.address.local()),
+        }
     }
 
     /// Where a recipient's mail goes: by the first route that matches, else [`Config::via`].

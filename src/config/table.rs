@@ -7,69 +7,9 @@
 //! the machine stands in parentheses, as words for the manual; [`Draft::new`] knows it.
 
 use super::draft::{Draft, Given};
+pub(super) use super::section::Section;
 use crate::limits::SPOOL_BYTES_MAX;
 use core::fmt;
-
-/// Which lines a key may stand under.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Section {
-    /// Above the first section.
-    Global,
-    /// `[listen NAME]`.
-    Listen,
-    /// `[relay NAME]`.
-    Relay,
-    /// `[route PATTERN]`.
-    Route,
-    /// `[clients RANGE]`.
-    Clients,
-}
-
-impl Section {
-    /// Those with a name, as they are written.
-    pub(super) const NAMED: [Section; 4] =
-        [Section::Listen, Section::Relay, Section::Route, Section::Clients];
-
-    /// The first word in the brackets.
-    pub(super) fn kind(self) -> &'static str {
-        match self {
-            Section::Global => "",
-            Section::Listen => "listen",
-            Section::Relay => "relay",
-            Section::Route => "route",
-            Section::Clients => "clients",
-        }
-    }
-
-    /// As the manual writes it.
-    pub(super) fn heading(self) -> &'static str {
-        match self {
-            Section::Global => "",
-            Section::Listen => "[listen NAME]",
-            Section::Relay => "[relay NAME]",
-            Section::Route => "[route PATTERN]",
-            Section::Clients => "[clients RANGE]",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Section::Global => "Above the first section:",
-            Section::Listen => {
-                "Where mail comes in, too, with TLS or other rules than the key listen has."
-            }
-            Section::Relay => "A next hop, for routes; the one named default is the key relay.",
-            Section::Route => {
-                "Where recipients go, the first match: * (all), @ (local users), example.net, \
-                 *.example.net, me@example.net."
-            }
-            Section::Clients => {
-                "Who may do what, the longest prefix: lan (all private networks), an address, \
-                 192.168.1.0/24."
-            }
-        }
-    }
-}
 
 /// What a value looks like.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +145,16 @@ pub(super) const KEYS: &[Key] = &[
         help: "The sender of all mail that is sent on, for relays that accept only one. Acts on \
                the envelope only in this version.",
         set: |draft, given| given.address().map(|from| draft.config.from = Some(from)),
+    },
+    Key {
+        section: Section::Global,
+        name: "aliases",
+        kind: Kind::Other("absolute path, or off"),
+        default: "(/etc/aliases, if it is there; without a config file off)",
+        help: "Who gets the mail of local users instead, one a line: root: me@example.net. Read \
+               again when it changes; newaliases checks it. Those who are not listed are left to \
+               to and the routes.",
+        set: Draft::set_aliases,
     },
     Key {
         section: Section::Global,

@@ -14,7 +14,7 @@ use crate::intake::Lookout;
 use crate::intake::peer::Peer;
 use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
-use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::relay::forwarder::{self, Forwarder, Request};
 use crate::relay::sender;
 use crate::smtp::reply::Reply;
@@ -389,7 +389,7 @@ pub(super) struct Routes<'a> {
 }
 
 impl Lookout for Routes<'_> {
-    fn lanes(&self, recipient: Address<'_>) -> u32 {
+    fn lanes(&self, recipient: Addressee<'_>) -> u32 {
         self.forwarder.lanes_of(self.config, recipient)
     }
 }

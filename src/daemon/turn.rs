@@ -92,7 +92,7 @@ pub fn tokens(config: &Config) -> u16 {
 
 /// The most messages that ever wait for one commit.
 pub fn batch_max(config: &Config) -> usize {
-    usize::from(tokens(config)) + 2
+    usize::from(tokens(config)) + 3
 }
 
 impl Daemon {

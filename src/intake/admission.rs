@@ -2,11 +2,12 @@
 //!
 //! Decided on the parsed final domain, at RCPT. A client that may relay may send to anyone. A
 //! stranger may send to local users only, and only where their mail ends here (the key `to`, a
-//! Maildir, or hold), and to postmaster always (RFC 5321 §4.5.1); a local part that names another
-//! host is refused before anything else is looked at.
+//! Maildir, or hold) or has an alias, and to postmaster always (RFC 5321 §4.5.1); a local part that
+//! names another host is refused before anything else is looked at.
 
 use crate::config::{ClientPolicy, Config, Via};
 use crate::mail::address::Address;
+use crate::mail::aliases::{Addressee, Found};
 use crate::queue::Queue;
 use crate::queue::draft::{Origin, QueueError};
 use crate::smtp::reply::Reply;
@@ -120,8 +121,15 @@ impl Admission {
         if !config.is_local(recipient) {
             return Err(Reply::NO_RELAYING);
         }
-        let ends_here =
-            config.to.is_some() || matches!(config.route(recipient), Via::Maildir(_) | Via::Hold);
+        let has_alias = match config.alias(Addressee::new(recipient)) {
+            Found::Nothing => false,
+            Found::Targets(_) => true,
+            // It is being mended: later.
+            Found::Broken(_) => return Err(Reply::LOCAL_ERROR),
+        };
+        let ends_here = has_alias
+            || config.to.is_some()
+            || matches!(config.route(recipient), Via::Maildir(_) | Via::Hold);
         let is_postmaster = recipient.local().eq_ignore_ascii_case("postmaster");
         if ends_here || is_postmaster { Ok(()) } else { Err(Reply::NO_SUCH_USER) }
     }

@@ -13,18 +13,20 @@
 
 use super::Lookout;
 use super::drop_directory::{DropDirectory, DropFile, DropName};
+use super::envelope::add_recipient;
 use super::session::Context;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now};
-use crate::limits::{RECIPIENTS_MAX, TURN_BYTES_MAX};
+use crate::limits::TURN_BYTES_MAX;
 use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::mail::header::Scan;
 use crate::mail::normal::Normalizer;
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
-use crate::queue::envelope::{Record, RecordReader};
+use crate::queue::envelope::{Record, RecordReader, Said};
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::{NotDurable, Queue, Receipt, Ticket};
@@ -68,6 +70,8 @@ struct Incoming {
     is_utf8: bool,
     /// The sender's record has come.
     has_sender: bool,
+    /// Of the recipient that comes next.
+    said: Said,
     /// Bytes that mended line ends have added so far.
     grown: u64,
     needs: u32,
@@ -269,6 +273,7 @@ impl Import {
                     needs_utf8: false,
                     is_utf8: false,
                     has_sender: false,
+                    said: Said::default(),
                     grown: 0,
                     needs: 0,
                     is_open_ended: false,
@@ -434,7 +439,6 @@ impl Incoming {
             let taken = self.records.step(bytes).map_err(unreadable)?;
             if self.records.is_complete() {
                 let record = self.records.record().map_err(unreadable)?;
-                let lookout = context.lookout;
                 // FORMAT.md: the sender comes first, and nobody sends without one.
                 if matches!(record, Record::Sender(_)) == self.has_sender {
                     return Err(Fault::Bad("its envelope does not begin with its one sender"));
@@ -443,6 +447,11 @@ impl Incoming {
                 let adopted = Adopted { uid: self.file.uid, name: self.file.name };
                 adopted.record(record, &mut self.draft, block, context)?;
                 match record {
+                    Record::Notify(bits) => self.said.notify = Some(bits),
+                    Record::Original(text) => {
+                        let text = core::str::from_utf8(text).unwrap_or_default();
+                        self.said.original = Text::from(text);
+                    }
                     Record::Sender(text) => {
                         self.needs_utf8 |= !text.is_ascii();
                         self.sender = Text::from(core::str::from_utf8(text).unwrap_or_default());
@@ -450,9 +459,12 @@ impl Incoming {
                     Record::Utf8 => self.is_utf8 = true,
                     Record::Recipient(text) => {
                         self.needs_utf8 |= !text.is_ascii();
-                        let lanes = Address::parse_utf8(text).map_or(0, |to| lookout.lanes(to));
-                        self.needs |= lanes;
-                        self.is_open_ended |= lanes == 0;
+                        let to = Address::parse_utf8(text)
+                            .map_err(|_| Fault::Bad("a recipient is no address"))?;
+                        let said = core::mem::take(&mut self.said);
+                        let lanes = add_recipient(&mut self.draft, to, &said, block, context)?;
+                        self.needs |= lanes.unwrap_or(0);
+                        self.is_open_ended |= lanes.is_none();
                     }
                     _ => {}
                 }
@@ -541,33 +553,28 @@ impl Adopted {
                 queue.record(*disk, draft, block, &Record::Login(self.uid))?;
                 queue.record(*disk, draft, block, &Record::DropName(self.name.0))?;
             }
-            Record::Recipient(recipient) => {
-                Address::parse_utf8(recipient)
-                    .map_err(|_| Fault::Bad("a recipient is no address"))?;
-                // `sendmail` splits at a hundred without knowing the config's `recipients`.
-                if usize::from(draft.recipients()) >= RECIPIENTS_MAX {
-                    return Err(Fault::Bad("too many recipients"));
-                }
-                queue.record(*disk, draft, block, &record)?;
-            }
             // What root says of others is passed over; nobody else may say it.
             Record::Login(uid) if uid != self.uid && self.uid != 0 => {
                 return Err(Fault::Bad("its owner is not its sender"));
             }
             Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Account(_) => {}
-            Record::Utf8
-            | Record::Return(1 | 2)
-            | Record::EnvelopeId(_)
-            | Record::Notify(0..=7)
-            | Record::Original(_) => {
+            // Written when it is known how many there are of him.
+            Record::Recipient(_) | Record::Notify(0..=7) => {}
+            Record::Utf8 | Record::Return(1 | 2) | Record::EnvelopeId(_) | Record::Original(_) => {
                 if let Record::EnvelopeId(text) | Record::Original(text) = record
                     && !text.iter().all(|byte| matches!(byte, b' '..=b'~'))
                 {
                     return Err(Fault::Bad("a parameter holds a control character"));
                 }
-                queue.record(*disk, draft, block, &record)?;
+                if !matches!(record, Record::Original(_)) {
+                    queue.record(*disk, draft, block, &record)?;
+                }
             }
-            Record::Return(_) | Record::Notify(_) | Record::Binary | Record::Hold(_) => {
+            Record::Return(_)
+            | Record::Notify(_)
+            | Record::Binary
+            | Record::Hold(_)
+            | Record::Final => {
                 return Err(Fault::Bad("it asks for what sendmail cannot ask"));
             }
         }
@@ -577,7 +584,7 @@ impl Adopted {
 
 /// Where a test or a caller without a relay looks: nowhere is known.
 impl Lookout for () {
-    fn lanes(&self, _: Address<'_>) -> u32 {
+    fn lanes(&self, _: Addressee<'_>) -> u32 {
         0
     }
 }

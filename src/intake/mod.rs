@@ -33,10 +33,10 @@ mod told;
 pub mod users;
 pub mod visitors;
 
-use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 
 /// Tells which lanes (a set of at most 32) a recipient's mail will need, as things stand.
 pub trait Lookout {
     /// The set; 0 when that is not known before the attempt.
-    fn lanes(&self, recipient: Address<'_>) -> u32;
+    fn lanes(&self, recipient: Addressee<'_>) -> u32;
 }

@@ -17,7 +17,7 @@
 use super::Lookout;
 use super::admission::{Admission, Telling, queue_reply};
 use super::devices::News;
-use super::envelope::{mail_records, recipient_records};
+use super::envelope::{add_recipient, mail_records, said_of};
 use super::later::Times;
 use super::login::Login;
 use super::peer::{Peer, Secured};
@@ -492,15 +492,12 @@ impl Work {
         if let Err(reply) = admission.recipient(context.config, recipient, already) {
             return reply;
         }
-        let Context { queue, disk, .. } = context;
-        let recorded = recipient_records(recipient, parameters, |record| {
-            queue.record(*disk, draft, &mut self.block, record)
-        });
+        let said = said_of(parameters);
+        let recorded = add_recipient(draft, recipient, &said, &mut self.block, context);
         match recorded {
-            Ok(()) => {
-                let lanes = context.lookout.lanes(recipient);
-                transaction.needs |= lanes;
-                transaction.is_open_ended |= lanes == 0;
+            Ok(lanes) => {
+                transaction.needs |= lanes.unwrap_or(0);
+                transaction.is_open_ended |= lanes.is_none();
                 Reply::RECIPIENT_OK
             }
             Err(error) => {

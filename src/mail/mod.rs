@@ -10,9 +10,11 @@
 //! [`header`] (while it is received; it is stored as it came), [`stamp`] and [`edit`] (at each
 //! attempt to send it on: the fields that come on top of it, and those that go), and [`report`]
 //! when that fails. [`address`] is the one parser of addresses and
-//! the one type for them; [`fields`] finds addresses in header fields.
+//! the one type for them; [`fields`] finds addresses in header fields, [`aliases`] tells who gets
+//! whose mail.
 
 pub mod address;
+pub mod aliases;
 pub mod edit;
 pub mod fields;
 pub mod header;

@@ -8,6 +8,7 @@
 //! Start with `world`; then `reactor` (the only file that names mio), `tls` (the only folder that
 //! names rustls) and `disk`.
 
+pub mod alias_files;
 pub mod clock;
 #[cfg(feature = "tls")]
 pub mod crypto;

@@ -29,7 +29,7 @@ struct UsersFile {
 }
 
 /// What changes when a file does: device, inode, size, both times.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// The users in the file at `path`; else what is wrong, each line with the file's name before it.
 pub fn read_users(path: &Path) -> Result<Users, Vec<String>> {
@@ -80,7 +80,7 @@ impl UsersFile {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     let about = fs::metadata(path).ok()?;
     let modified = (about.mtime(), about.mtime_nsec());
     Some((about.dev(), about.ino(), about.size(), modified, (about.ctime(), about.ctime_nsec())))

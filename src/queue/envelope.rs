@@ -7,6 +7,10 @@
 //! [`Unreadable`]: that one message is held, the rest of the queue is not concerned. Addresses are
 //! bytes with a length, never lines; whoever reads them parses them again.
 
+use crate::base::buffer::Text;
+use crate::mail::address::Address;
+use core::fmt::Write as _;
+
 /// The longest value of a record that this version knows; DSN's ORCPT= is the longest (500).
 pub const VALUE_BYTES_MAX: usize = 512;
 /// Type, flags, length.
@@ -43,6 +47,8 @@ pub enum Record<'a> {
     Hold(Hold),
     /// Who had logged in (AUTH) to hand it in.
     Account(&'a [u8]),
+    /// An alias has led to the recipient that follows: no alias is looked for any more.
+    Final,
 }
 
 /// How long a message is to stay.
@@ -68,6 +74,40 @@ impl Hold {
     }
 }
 
+/// What is said of a recipient, in records right before his own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    /// NOTIFY=, its bits.
+    pub notify: Option<u8>,
+    /// ORCPT=, decoded; empty for none.
+    pub original: Text<VALUE_BYTES_MAX>,
+}
+
+impl Said {
+    /// The same, of somebody to whom an alias leads: reports name `path`, whom the sender has named
+    /// (RFC 3461 §5.2.1).
+    pub fn naming(&self, path: Address<'_>, hostname: &str) -> Said {
+        let mut said = *self;
+        if said.original.is_empty() && path.is_ascii() {
+            let (at, host) = if path.domain().is_none() { ("@", hostname) } else { ("", "") };
+            // A Text cuts what is too long; an address and a host name fit.
+            let _ = write!(said.original, "rfc822;{}{at}{host}", path.as_str());
+        }
+        said
+    }
+
+    /// Hands its records to `each`.
+    pub fn write<E>(&self, mut each: impl FnMut(&Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        if let Some(notify) = self.notify {
+            each(&Record::Notify(notify))?;
+        }
+        if !self.original.is_empty() {
+            each(&Record::Original(self.original.as_str().as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
 /// The envelope cannot be understood by this version, or is not one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unreadable;
@@ -85,6 +125,7 @@ const NOTIFY: u8 = 10;
 const ORIGINAL: u8 = 11;
 const HOLD: u8 = 12;
 const ACCOUNT: u8 = 13;
+const FINAL: u8 = 14;
 
 impl Record<'_> {
     /// Hands the record's bytes to `each`, head and value, in one or two pieces. A value beyond
@@ -117,6 +158,8 @@ impl Record<'_> {
                 (HOLD, CRITICAL, &hold)
             }
             Record::Account(name) => (ACCOUNT, 0, name),
+            // Whoever looked for one all the same might go in a circle.
+            Record::Final => (FINAL, CRITICAL, &[]),
         };
         let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
         let length = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
@@ -185,7 +228,7 @@ impl RecordReader {
             return Ok(taken);
         }
         let length = usize::from(u16::from_le_bytes([low, high]));
-        if !(SENDER..=ACCOUNT).contains(&kind) {
+        if !(SENDER..=FINAL).contains(&kind) {
             if flags & CRITICAL != 0 {
                 return Err(Unreadable);
             }
@@ -228,6 +271,7 @@ impl RecordReader {
             DROP_NAME => Record::DropName(value.try_into().or(Err(Unreadable))?),
             BINARY if value.is_empty() => Record::Binary,
             UTF8 if value.is_empty() => Record::Utf8,
+            FINAL if value.is_empty() => Record::Final,
             RETURN => Record::Return(single(value)?),
             ENVELOPE_ID => Record::EnvelopeId(value),
             NOTIFY => Record::Notify(single(value)?),

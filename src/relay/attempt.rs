@@ -16,13 +16,14 @@
 
 use super::additions::{ADDITIONS_BYTES_MAX, arrival, outgoing_sender, traits, write_additions};
 use super::ledger::Ledger;
-use super::route::{self, Qualified, goes_to};
+use super::route::{self, By, Qualified, Stead, goes_to};
 use super::wishes::{RecipientWishes, Wishes};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::limits::{ADDRESS_BYTES_MAX, RECIPIENTS_MAX};
 use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::mail::edit::Edit;
 use crate::mail::header::Traits;
 use crate::mail::stamp::{self, Received, ReceivedFrom};
@@ -179,7 +180,7 @@ impl Attempt {
                     return Ok(());
                 }
                 if let Ok(address) = Address::parse_utf8(pending.address.as_str().as_bytes()) {
-                    let RecipientWishes { notify, original } = &pending.wishes;
+                    let RecipientWishes { notify, original, .. } = &pending.wishes;
                     client.ask_recipient(out, address, *notify, original.as_str());
                 }
                 self.pending = None;
@@ -374,11 +375,14 @@ impl Attempt {
         let recipient = Address::parse_utf8(text.as_bytes()).map_err(|_| ReadError::Unreadable)?;
         let bit = 1u128 << number;
         let is_done = queue.is_done(self.message.ticket(), bit);
-        if is_done || !goes_to(config, recipient, destination) {
+        let addressee = Addressee { address: recipient, is_final: wishes.is_final };
+        if is_done || !goes_to(config, addressee, destination) {
             return Ok(false);
         }
-        let replaced = route::replaced(config, recipient);
-        let is_replaced = replaced.as_str() != recipient.as_str();
+        let Stead::One { address: replaced, by } = route::stead(config, addressee) else {
+            return Ok(false);
+        };
+        let is_replaced = by == By::To && replaced.as_str() != recipient.as_str();
         // RFC 3461 §5.2.7: where several become one, nobody can answer for each of them.
         let is_merged = is_replaced && recipients > 1;
         let is_told = !self.hop.dsn || is_merged;

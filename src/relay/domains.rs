@@ -12,7 +12,7 @@ use super::route::{self, Destination, HOLD, LANES_MAX};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::dns::message::HostName;
-use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::queue::Queue;
 
 /// Seconds of running until a message that found no lane is looked at again.
@@ -25,7 +25,7 @@ pub(super) fn lane_for(
     kept: u32,
     queue: &mut Queue,
     config: &Config,
-    recipient: Address<'_>,
+    recipient: Addressee<'_>,
     now: Instant,
     due: &mut u64,
 ) -> Option<u32> {
@@ -52,13 +52,13 @@ pub(super) fn lane_for(
 
 /// The lane that `recipient` will need, if that can be told before its mail is in the queue: a
 /// domain's lane may be another's by then.
-pub(super) fn lane_ahead(lanes: &[Lane], config: &Config, recipient: Address<'_>) -> Option<u32> {
+pub(super) fn lane_ahead(lanes: &[Lane], config: &Config, recipient: Addressee<'_>) -> Option<u32> {
     let is_direct = route::direct_domain(config, recipient).is_some();
     (!is_direct).then(|| fixed(lanes, config, recipient))
 }
 
 /// The lane of a destination that the config names.
-fn fixed(lanes: &[Lane], config: &Config, recipient: Address<'_>) -> u32 {
+fn fixed(lanes: &[Lane], config: &Config, recipient: Addressee<'_>) -> u32 {
     let via = route::via(config, recipient);
     let found = lanes.iter().find(|lane| route::leads_to(config, via, &lane.destination));
     found.map_or(HOLD, Lane::bit)

@@ -21,7 +21,7 @@ use super::ways;
 use super::words::LastWords;
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
-use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::{Queue, Ticket};
 use core::net::SocketAddr;
@@ -76,7 +76,8 @@ pub struct Counters {
 pub(super) struct Reported {
     pub(super) ticket: Ticket,
     pub(super) failed: u128,
-    /// They have got it, and only the word of it is not durable yet.
+    /// They have got it, and only the word of it is not durable yet; or another message is theirs
+    /// (`expand`).
     pub(super) told: u128,
 }
 
@@ -85,7 +86,8 @@ pub struct Forwarder {
     pub(super) lanes: Vec<Lane>,
     pub(super) senders: Vec<Sender>,
     pub(super) requests: Vec<Option<Request>>,
-    /// One a sending slot, and one more for messages that expire.
+    /// One a sending slot, one for messages that expire, and one for those whose recipients have
+    /// become several.
     pub(super) reported: Vec<Option<Reported>>,
     pub(super) writing: Box<Block>,
     /// For envelopes read outside of attempts.
@@ -109,7 +111,7 @@ impl Forwarder {
             lanes: Vec::with_capacity(LANES_MAX),
             senders: core::iter::repeat_with(Sender::new).take(count).collect(),
             requests: vec![None; count],
-            reported: vec![None; count + 1],
+            reported: vec![None; count + 2],
             writing: new_block(),
             reading: new_block(),
             scan_at: 0,
@@ -200,7 +202,7 @@ impl Forwarder {
 
     /// The lanes that `recipient` needs, by the present config; 0 if that is not known before its
     /// mail is in the queue.
-    pub fn lanes_of(&self, config: &Config, recipient: Address<'_>) -> u32 {
+    pub fn lanes_of(&self, config: &Config, recipient: Addressee<'_>) -> u32 {
         domains::lane_ahead(&self.lanes, config, recipient).unwrap_or(0)
     }
 

@@ -9,6 +9,7 @@
 //! - `report` the report itself, written into the queue
 //! - `filing` into a Maildir
 //! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
+//! - `expand` recipients who have become several by their alias
 //! - `wishes` what the sender asked for beside delivery
 //! - `domains` lanes that come and go · `ways` from a name to a connection
 //! - `words` what waiting messages were told last
@@ -21,6 +22,7 @@ mod additions;
 pub mod attempt;
 mod conclude;
 mod domains;
+mod expand;
 pub mod filing;
 pub mod forwarder;
 mod hold;

@@ -10,11 +10,13 @@ use super::forwarder::{Context, Forwarder, NEVER};
 use super::hold;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
-use super::route::HOLD;
+use super::route::{self, HOLD, Stead};
 use super::settle::Settlement;
+use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
 use crate::base::time::Now;
 use crate::mail::address::Address;
+use crate::mail::aliases::Addressee;
 use crate::mail::report::Cause;
 use crate::queue::disk::Disk;
 use crate::queue::envelope::{Hold, Record};
@@ -50,6 +52,8 @@ struct Needs {
     moving: u128,
     /// Its sender wants it held so long yet, seconds.
     held: Option<u64>,
+    /// Those who are several now.
+    several: u128,
 }
 
 impl Forwarder {
@@ -65,6 +69,9 @@ impl Forwarder {
                 0
             }
             Ok(needs) => {
+                if needs.several != 0 && !self.expand(ticket, needs.several, context) {
+                    return 0;
+                }
                 if needs.is_short && needs.lanes & !HOLD == 0 {
                     // With others to serve, who is left is looked for when those are done.
                     let due = context.queue.run(context.now.instant) + NO_LANE_WAIT;
@@ -104,6 +111,7 @@ impl Forwarder {
         let mut message = Message::open(queue, *world, ticket, reading)?;
         let mut needs = Needs::default();
         let mut number = 0u32;
+        let mut is_final = false;
         while let Some(record) = message.record(queue, *world, reading)? {
             let text = match record {
                 Record::Recipient(text) => text,
@@ -115,13 +123,27 @@ impl Forwarder {
                     }
                     continue;
                 }
+                Record::Final => {
+                    is_final = true;
+                    continue;
+                }
                 _ => continue,
             };
+            let is_final = core::mem::take(&mut is_final);
             let recipient = Address::parse_utf8(text).map_err(|_| ReadError::Unreadable)?;
             let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
             number += 1;
             if queue.is_done(ticket, bit) {
                 continue;
+            }
+            let recipient = Addressee { address: recipient, is_final };
+            match route::stead(config, recipient) {
+                Stead::Several(_) => needs.several |= bit,
+                Stead::Unknown(line) => {
+                    let id = Base62(ticket.seq);
+                    log::warn!("{id}: the alias of a recipient, line {line}, is wrong; held");
+                }
+                Stead::One { .. } => {}
             }
             let (kept, now) = (needs.lanes, now.instant);
             let lane = domains::lane_for(lanes, kept, queue, config, recipient, now, due);
@@ -216,7 +238,7 @@ impl Forwarder {
     }
 
     fn expiry_slot_is_taken(&self) -> bool {
-        self.reported.last().is_some_and(Option::is_some)
+        self.reported.get(self.senders.len()).is_some_and(Option::is_some)
     }
 
     /// The time of `ticket` is up: nobody who has not got it gets another try. Who is held by a

@@ -6,11 +6,16 @@
 //! [`HOLD`] stands for mail that is to stay. A lane keeps its number across reloads as long as its
 //! destination is in the config or somebody is still sending to it. Domains come and go with their
 //! mail (`domains`).
+//!
+//! Before the route comes who gets the mail at all ([`stead`]): an alias that leads to one address
+//! and the key `to` act here, at each attempt; one that leads to several acts when the mail comes
+//! in (`intake`), or by `expand` if it was written later.
 
 use crate::base::buffer::Text;
 use crate::config::{Config, Via};
 use crate::dns::message::HostName;
 use crate::mail::address::Address;
+use crate::mail::aliases::{Addressee, Found};
 use core::fmt::Write as _;
 
 /// Destinations that one config may name.
@@ -71,8 +76,8 @@ pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
 }
 
 /// The domain whose mail hosts get `recipient`'s mail; none: no route leads there.
-pub fn direct_domain(config: &Config, recipient: Address<'_>) -> Option<HostName> {
-    let recipient = replaced(config, recipient);
+pub fn direct_domain(config: &Config, recipient: Addressee<'_>) -> Option<HostName> {
+    let Stead::One { address: recipient, .. } = stead(config, recipient) else { return None };
     // Nobody else serves this machine's own users.
     if *config.route(recipient) != Via::Mx || config.is_local(recipient) {
         return None;
@@ -86,7 +91,7 @@ pub fn direct_domain(config: &Config, recipient: Address<'_>) -> Option<HostName
 }
 
 /// True if `recipient`'s mail goes to `destination`, without making anything.
-pub fn goes_to(config: &Config, recipient: Address<'_>, destination: &Destination) -> bool {
+pub fn goes_to(config: &Config, recipient: Addressee<'_>, destination: &Destination) -> bool {
     if let Destination::Domain(domain) = destination {
         return direct_domain(config, recipient).is_some_and(|direct| direct == *domain);
     }
@@ -106,18 +111,59 @@ pub fn leads_to(config: &Config, via: &Via, destination: &Destination) -> bool {
     }
 }
 
-/// Who gets mail for `recipient` in its stead: the key `to`.
-pub fn replaced<'a>(config: &'a Config, recipient: Address<'a>) -> Address<'a> {
-    let Some(to) = &config.to else { return recipient };
-    if to.everyone || config.is_local(recipient) {
-        return Address::parse(to.address.as_bytes()).unwrap_or(recipient);
-    }
-    recipient
+/// Who gets mail in a recipient's stead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stead<'a> {
+    /// That one.
+    One {
+        /// Who.
+        address: Address<'a>,
+        /// Why.
+        by: By,
+    },
+    /// More than one, by an alias that was not there when the mail came (decisions 2).
+    Several(&'a [String]),
+    /// His alias has a fault, at that line: his mail waits.
+    Unknown(u32),
 }
 
-/// The route that `recipient`'s mail takes.
-pub fn via<'a>(config: &'a Config, recipient: Address<'_>) -> &'a Via {
-    config.route(replaced(config, recipient))
+/// Why somebody gets mail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// It is for him.
+    Himself,
+    /// By an alias.
+    Alias,
+    /// By the key `to`.
+    To,
+}
+
+/// Who gets mail for `recipient`: by its alias, and then by the key `to`.
+pub fn stead<'a>(config: &'a Config, recipient: Addressee<'a>) -> Stead<'a> {
+    let (address, by) = match config.alias(recipient) {
+        Found::Nothing => (recipient.address, By::Himself),
+        Found::Broken(line) => return Stead::Unknown(line),
+        Found::Targets([one]) => match Address::parse(one.as_bytes()) {
+            Ok(address) => (address, By::Alias),
+            Err(_) => return Stead::Unknown(0),
+        },
+        Found::Targets(several) => return Stead::Several(several),
+    };
+    if let Some(to) = &config.to
+        && (to.everyone || config.is_local(address))
+        && let Ok(address) = Address::parse(to.address.as_bytes())
+    {
+        return Stead::One { address, by: By::To };
+    }
+    Stead::One { address, by }
+}
+
+/// The route that `recipient`'s mail takes; it stays while it is not known who gets it.
+pub fn via<'a>(config: &'a Config, recipient: Addressee<'_>) -> &'a Via {
+    match stead(config, recipient) {
+        Stead::One { address, .. } => config.route(address),
+        Stead::Several(_) | Stead::Unknown(_) => &Via::Hold,
+    }
 }
 
 /// An address as it goes out: a bare name gets this machine's name behind it (RFC 5321 §2.3.5).

@@ -25,6 +25,7 @@ pub struct Wishes {
     pub hold: Option<Hold>,
     /// Of the recipient that comes next.
     notify: Option<Notify>,
+    is_final: bool,
     original: Text<VALUE_BYTES_MAX>,
 }
 
@@ -35,6 +36,8 @@ pub struct RecipientWishes {
     pub notify: Option<Notify>,
     /// ORCPT=, decoded: `type;address`; empty for none.
     pub original: Text<VALUE_BYTES_MAX>,
+    /// No alias is looked for.
+    pub is_final: bool,
 }
 
 impl RecipientWishes {
@@ -62,13 +65,17 @@ impl Wishes {
             Record::Notify(bits) => self.notify = Some(Notify::from_bits(*bits)),
             Record::Original(original) => self.original = Text::from(text(original)),
             Record::Hold(hold) => self.hold = Some(*hold),
+            Record::Final => self.is_final = true,
             _ => {}
         }
     }
 
     /// What was said of the recipient whose record has come.
     pub fn take_recipient(&mut self) -> RecipientWishes {
-        let notify = self.notify.take();
-        RecipientWishes { notify, original: core::mem::take(&mut self.original) }
+        RecipientWishes {
+            notify: self.notify.take(),
+            original: core::mem::take(&mut self.original),
+            is_final: core::mem::take(&mut self.is_final),
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! hold `load::shared()`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod aliases;
 mod auth;
 mod bodies;
 mod clients;

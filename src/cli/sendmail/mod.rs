@@ -21,7 +21,7 @@ pub mod submission;
 
 use super::exit::{Exit, Failure, finish, tell};
 use super::places::Places;
-use super::{Context, flush, mailq};
+use super::{Context, flush, mailq, newaliases};
 use crate::mail::fields::Fields;
 use crate::os::drops::{self, LeaveError};
 use crate::os::process;
@@ -82,8 +82,7 @@ fn dispatch(dialect: Dialect, mut context: Context, words: Vec<OsString>) -> Exi
         }
         Mode::List => mailq::run(&context, Vec::new()),
         Mode::Flush => flush::run(&context, Vec::new()),
-        // There is no alias database to rebuild.
-        Mode::Aliases => Exit::OK.into(),
+        Mode::Aliases => newaliases::run(&context, &[]),
     }
 }
 

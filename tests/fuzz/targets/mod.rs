@@ -6,7 +6,7 @@
 //! What a finding taught becomes a test of its own beside the code, named after the bug.
 //!
 //! - `line` lines, dots out and dots in, chunks · `words` commands and addresses
-//! - `settings` the config, and users
+//! - `settings` the config, users, and aliases
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
 //! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
 //! - `message` header and body on their way through · `stored` envelope records and drop files
@@ -33,6 +33,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", words::address),
+    ("aliases", settings::aliases),
     ("chunk", line::chunk),
     ("client", client::client),
     ("command", words::command),

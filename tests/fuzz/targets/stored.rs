@@ -189,7 +189,9 @@ fn assert_is_mail(queue: &Queue, world: &mut World, ticket: mote::queue::Ticket,
             Record::Return(what) => assert!((1..=2).contains(&what)),
             Record::Notify(what) => assert!(what < 8),
             Record::Utf8 => (),
-            Record::Account(_) | Record::Binary | Record::Hold(_) => panic!("no file asks that"),
+            Record::Account(_) | Record::Binary | Record::Hold(_) | Record::Final => {
+                panic!("no file asks that")
+            }
         }
     }
     assert!(recipients > 0);
