@@ -103,6 +103,8 @@ fn check(path: &Path) -> Result<Exit, Failure> {
             let _ = writeln!(text, "message {id}: was held for damage; it is whole now");
         }
     }
+    // Whoever reads on at leisure keeps no daemon from starting.
+    drop(disk);
     let found = inspection.found;
     let (slots, free) = queue.space();
     let _ = writeln!(

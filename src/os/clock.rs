@@ -1,9 +1,11 @@
 //! Both clocks and the zone, read from the system.
 //!
-//! The instant is CLOCK_BOOTTIME, which goes on while the machine sleeps, so a retry that came due
-//! in the night is due in the morning; CLOCK_MONOTONIC where that is missing. The wall clock is
-//! only for people; it is trusted when it is not older than this program. The zone is asked for
-//! once a quarter of an hour, since zones change at quarters, and the question may read files.
+//! The instant is CLOCK_BOOTTIME, which goes on while the machine sleeps, so mail ages in the night
+//! and a retry that came due then is due in the morning, when the loop wakes: what that waits by
+//! does not count sleep. Where that clock is missing it is CLOCK_MONOTONIC, which stands still
+//! then. Neither ever goes back. The wall clock is only for people; it is trusted when it is not
+//! older than this program. The zone is asked for once a quarter of an hour, since zones change at
+//! quarters, and the question may read files.
 
 use crate::base::time::{Instant, Now, UnixTime};
 use crate::daemon::world::Clock;
@@ -15,7 +17,8 @@ const ZONE_SECONDS: i64 = 15 * 60;
 
 /// The system's clocks.
 pub struct SystemClock {
-    monotonic: libc::clockid_t,
+    /// The instant's.
+    steady: libc::clockid_t,
     zone_quarter: Option<i64>,
     zone_minutes: i16,
 }
@@ -23,11 +26,11 @@ pub struct SystemClock {
 impl SystemClock {
     /// The clocks of this system.
     pub fn new() -> SystemClock {
-        let monotonic = match read_clock(libc::CLOCK_BOOTTIME) {
+        let steady = match read_clock(libc::CLOCK_BOOTTIME) {
             Some(_) => libc::CLOCK_BOOTTIME,
             None => libc::CLOCK_MONOTONIC,
         };
-        SystemClock { monotonic, zone_quarter: None, zone_minutes: 0 }
+        SystemClock { steady, zone_quarter: None, zone_minutes: 0 }
     }
 }
 
@@ -39,7 +42,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&mut self) -> Now {
-        let (seconds, nanoseconds) = read_clock(self.monotonic).unwrap_or_default();
+        let (seconds, nanoseconds) = read_clock(self.steady).unwrap_or_default();
         let milliseconds = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
         let instant = Instant::from_millis(u64::try_from(milliseconds).unwrap_or(0));
         let (seconds, _) = read_clock(libc::CLOCK_REALTIME).unwrap_or_default();
