@@ -144,7 +144,8 @@
 //!     does not give back is kept (`queue/unread.rs`).
 //!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
-//! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3.
+//! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3;
+//! what is no mail there goes by `os/rejected.rs`.
 //!
 //! # Lexicon
 //!

@@ -13,7 +13,7 @@
 
 use mote::base::time::{Instant, Now};
 use mote::config::{self, Host};
-use mote::daemon::control::{Admin, Control};
+use mote::daemon::control::{Admin, Circumstances, Control};
 use mote::intake::devices::Devices;
 use mote::queue::block::{self, BodyHead, Data, Header, Seal, State, StatePage, Superblock};
 use mote::queue::disk::{self, BLOCK_BYTES, Block, Disk as _, new_block};
@@ -127,10 +127,10 @@ fn ask(queue: &mut Queue, disk: &mut MemoryDisk, config: &config::Config, reques
     for _ in 0..1000 {
         let sessions = (0, 1);
         let forwarder = &mut forwarder;
-        let is_volatile = false;
+        let circumstances = Circumstances::default();
         let devices = &Devices::new();
         let mut admin =
-            Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
+            Admin { config, queue, forwarder, disk, now, sessions, circumstances, devices };
         control.proceed(&mut admin);
         let count = control.output().len();
         text.extend_from_slice(control.output());

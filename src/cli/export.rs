@@ -17,18 +17,17 @@ use super::json::Object;
 use super::mailq::clean;
 use crate::base::time::UnixTime;
 use crate::mail::stamp::write_date;
+use crate::os::folder::make_directory;
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Sees to it that the directory is there; a new one is for its owner alone.
 pub fn ensure_directory(directory: &Path) -> Result<(), Failure> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(uncreated(directory, &error))
-        }
+    match make_directory(directory, 0o700) {
+        Err(error) => Err(uncreated(directory, &error)),
         _ if directory.is_dir() => Ok(()),
         _ => Err(uncreated(directory, &io::ErrorKind::NotADirectory.into())),
     }

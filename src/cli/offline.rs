@@ -16,7 +16,7 @@ use super::unopened::{closed, unopened};
 use crate::base::buffer::Buffer;
 use crate::base::time::Now;
 use crate::config::Config;
-use crate::daemon::control::{Admin, Control};
+use crate::daemon::control::{Admin, Circumstances, Control};
 use crate::daemon::listing::{Depth, Listing, Step};
 use crate::daemon::world::Clock as _;
 use crate::intake::devices::Devices;
@@ -169,6 +169,14 @@ impl DropDirectory for Spool {
         Err(DropError)
     }
 
+    fn reject_drop(&mut self, _: DropName, _: &str) -> bool {
+        false
+    }
+
+    fn rejected_drops(&mut self) -> u32 {
+        0
+    }
+
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
         match &mut self.drops {
             Ok(drops) => drops.remove_drop(name),
@@ -198,9 +206,9 @@ impl<D: Disk> Read for Talk<'_, D> {
             let Talk { config, queue, disk, now, forwarder, control } = self;
             let sessions = (0, config.sessions);
             let (now, disk) = (*now, &mut **disk);
-            let (is_volatile, devices) = (false, &Devices::new());
+            let (circumstances, devices) = (Circumstances::default(), &Devices::new());
             let mut admin =
-                Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
+                Admin { config, queue, forwarder, disk, now, sessions, circumstances, devices };
             let has_moved = control.proceed(&mut admin);
             if control.awaits_commit() {
                 // What a daemon does once a turn.
@@ -253,10 +261,10 @@ impl<'a, D: Disk> Teller<'a, D> {
         loop {
             let sessions = (0, 0);
             let Teller { config, queue, disk, now, forwarder, output, block } = self;
-            let (is_volatile, devices) = (false, &Devices::new());
+            let (circumstances, devices) = (Circumstances::default(), &Devices::new());
             let (disk, now) = (&mut **disk, *now);
             let mut admin =
-                Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
+                Admin { config, queue, forwarder, disk, now, sessions, circumstances, devices };
             let step = listing.step(output, block, &mut admin);
             for byte in output.readable() {
                 if *byte != b'\n' {

@@ -72,6 +72,13 @@ fn judge(status: &Object) -> (Exit, Vec<String>) {
     if number("sessions_max") > 0 && number("sessions") >= number("sessions_max") {
         reasons.push("all session slots are taken".to_owned());
     }
+    if number("rejected") > 0 {
+        let (files, spool) = (number("rejected"), clean(status.text("spool")));
+        reasons.push(format!("{files} files left for sendmail are no mail: see {spool}/rejected"));
+    }
+    if status.truth("stopping") == Some(true) {
+        reasons.push("the daemon is stopping; sendmail leaves mail in the drop directory".into());
+    }
     if status.truth("clock_trusted") == Some(false) {
         reasons.push("the clock is wrong; waiting for time sync".to_owned());
     }

@@ -48,10 +48,21 @@ pub struct Admin<'a, W> {
     pub now: Now,
     /// Sessions, and how many there may be.
     pub sessions: (u16, u16),
-    /// The spool does not survive a reboot.
-    pub is_volatile: bool,
+    /// What else is told of the whole.
+    pub circumstances: Circumstances,
     /// Who has come over the network lately.
     pub devices: &'a Devices,
+}
+
+/// What only the daemon and its world know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Circumstances {
+    /// The spool does not survive a reboot.
+    pub is_volatile: bool,
+    /// The daemon finishes what is under way, and leaves.
+    pub is_stopping: bool,
+    /// Files that were no mail, set aside out of the drop directory.
+    pub rejected: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,6 +155,11 @@ impl Control {
     /// True while a change of its waits to be durable.
     pub fn awaits_commit(&self) -> bool {
         matches!(self.state, State::AwaitCommit { .. } | State::AwaitReturn { .. })
+    }
+
+    /// Nothing is asked or answered just now.
+    pub fn is_quiet(&self) -> bool {
+        self.is_deserted || (self.state == State::AwaitRequest && self.output.is_empty())
     }
 
     /// When to look at it though nothing has moved.
@@ -428,10 +444,10 @@ mod tests {
             control.received(line.len());
             for _ in 0..2 {
                 let Office { config, disk, queue, forwarder, .. } = self;
-                let (sessions, is_volatile) = ((0, 1), false);
+                let (sessions, circumstances) = ((0, 1), Circumstances::default());
                 let devices = &Devices::new();
                 let mut admin =
-                    Admin { config, queue, forwarder, disk, now, sessions, is_volatile, devices };
+                    Admin { config, queue, forwarder, disk, now, sessions, circumstances, devices };
                 control.proceed(&mut admin);
                 queue.commit(disk, now.instant, |_, _| {});
             }

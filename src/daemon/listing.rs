@@ -5,7 +5,7 @@
 //! also tells who handed it in, and the head of its header; `export` has the bytes as they are
 //! stored, in lines of `{"data":"…"}` in which a character below U+0100 is a byte.
 
-use super::control::Admin;
+use super::control::{Admin, Circumstances};
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::Instant;
@@ -377,7 +377,7 @@ pub struct StatusLine<'a> {
     damaged: u32,
     oldest_age: u64,
     sessions: (u16, u16),
-    is_volatile: bool,
+    circumstances: Circumstances,
     committed: u64,
     syncs: u64,
     forwarder: &'a Forwarder,
@@ -398,7 +398,7 @@ impl<'a> StatusLine<'a> {
             damaged: 0,
             oldest_age: 0,
             sessions: admin.sessions,
-            is_volatile: admin.is_volatile,
+            circumstances: admin.circumstances,
             committed: queue.counters().committed,
             syncs: queue.counters().syncs,
             forwarder: admin.forwarder,
@@ -442,9 +442,11 @@ impl fmt::Display for StatusLine<'_> {
         )?;
         write!(
             out,
-            ",\"bounced\":{},\"clock_trusted\":{},\"syncs\":{},\"volatile\":{},\"relays\":[",
-            counters.failed, self.now.unix.trusted, self.syncs, self.is_volatile
+            ",\"bounced\":{},\"clock_trusted\":{},\"syncs\":{},\"volatile\":{}",
+            counters.failed, self.now.unix.trusted, self.syncs, self.circumstances.is_volatile
         )?;
+        let Circumstances { is_stopping, rejected, .. } = self.circumstances;
+        write!(out, ",\"stopping\":{is_stopping},\"rejected\":{rejected},\"relays\":[")?;
         for (number, lane) in self.forwarder.lanes().iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
             let state = match (&lane.destination, lane.until) {

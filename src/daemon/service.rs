@@ -4,7 +4,7 @@
 //! are an event; a batch of replies is one write; nobody moves more than
 //! [`TURN_BYTES_MAX`] before the others get their turn.
 
-use super::control::Admin;
+use super::control::{Admin, Circumstances};
 use super::turn::{Daemon, Readiness};
 use super::world::{NetError, Side, Token, Transfer, World};
 use crate::base::buffer::Emptiness;
@@ -107,13 +107,16 @@ impl Daemon {
             let Some((_, control)) = self.controls.at(index) else { continue };
             let token = Token(first + index);
             let Some(known) = self.readiness.get_mut(usize::from(token.0)) else { continue };
+            let mut budget = TURN_BYTES_MAX;
             loop {
                 let mut has_moved = false;
+                let mut rejected = 0;
                 if known.readable && control.wants_read() {
                     match world.receive(token, control.input_mut()) {
                         Transfer::Bytes(count) => {
                             control.received(count);
                             has_moved = true;
+                            rejected = world.rejected_drops();
                         }
                         Transfer::NotReady => known.readable = false,
                         Transfer::Closed | Transfer::Failed(_) => {
@@ -129,13 +132,22 @@ impl Daemon {
                     disk: world,
                     now,
                     sessions: (self.sessions.taken() as u16, self.config.sessions),
-                    is_volatile: self.is_volatile,
+                    circumstances: Circumstances {
+                        is_volatile: self.is_volatile,
+                        is_stopping: self.drain_until.is_some(),
+                        rejected,
+                    },
                     devices: &self.visitors.devices,
                 };
                 has_moved |= control.proceed(&mut admin);
                 if known.writable && !control.output().is_empty() {
+                    if budget == 0 {
+                        self.is_busy = true;
+                        break;
+                    }
                     match world.send(token, control.output()) {
                         Transfer::Bytes(count) => {
+                            budget = budget.saturating_sub(count);
                             control.sent(count, now.instant);
                             has_moved = true;
                         }

@@ -161,7 +161,8 @@ impl Daemon {
     /// True when a drain is over: nothing is under way, or it has taken too long.
     pub fn is_finished(&self, now: Instant) -> bool {
         let Some(until) = self.drain_until else { return false };
-        let is_quiet = self.sessions.taken() == 0 && self.forwarder.is_quiet();
+        let is_answered = self.controls.iter().all(|(_, control)| control.is_quiet());
+        let is_quiet = self.sessions.taken() == 0 && self.forwarder.is_quiet() && is_answered;
         (is_quiet && !self.queue.has_marks_waiting()) || now >= until
     }
 
@@ -251,9 +252,10 @@ impl Daemon {
 
     fn accept<W: World>(&mut self, world: &mut W, now: Now) {
         if self.drain_until.is_some() {
-            // Nobody shall wait in a backlog that will not be looked at again.
-            world.stop_listening();
-            return;
+            // Nobody shall wait in a backlog that will not be looked at again. The administrator
+            // is answered until the end.
+            let is_control = |(door, _): &(Door, bool)| *door == Door::Control;
+            world.stop_listening(self.listeners.iter().position(is_control).map(|at| at as u8));
         }
         if self.accept_again.is_some_and(|again| now.instant < again) {
             return;
@@ -269,6 +271,7 @@ impl Daemon {
                 left -= 1;
                 let token = match door {
                     Door::Control => self.free_control(),
+                    _ if self.drain_until.is_some() => None,
                     Door::Smtp(_) if !self.doors.is_open() => None,
                     Door::Smtp(_) | Door::Submit => self.free_session(door),
                 };

@@ -122,9 +122,9 @@ pub trait Net {
     fn secured(&mut self, token: Token) -> Option<Secured>;
     /// Closes `token`; nothing happens if it is free.
     fn close(&mut self, token: Token);
-    /// Closes all listeners for ever: who connects now is refused at once and goes elsewhere, or
-    /// leaves the mail in the drop directory.
-    fn stop_listening(&mut self);
+    /// Closes all listeners but that one for ever: who connects now is refused at once and goes
+    /// elsewhere, or leaves the mail in the drop directory.
+    fn stop_listening(&mut self, keep: Option<u8>);
 }
 
 /// Names to addresses, off the loop.

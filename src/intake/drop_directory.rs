@@ -26,13 +26,22 @@ pub struct DropError;
 
 /// The drop directory.
 pub trait DropDirectory {
-    /// Opens the next file that is fit to be imported; what is not fit is logged once and left
-    /// lying. None: nothing more is there.
+    /// Opens the next file that is fit to be imported; what is not fit is set aside. None: nothing
+    /// more is there, or it [is still looking](DropDirectory::is_looking).
     fn next_drop(&mut self) -> Option<DropFile>;
+    /// The last look was at as many names as may be looked at in one turn, and there are more.
+    fn is_looking(&self) -> bool {
+        false
+    }
     /// Reads on in the open file; 0 at its end.
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError>;
     /// Removes the file of that name; Ok if it is not there.
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError>;
+    /// The file of that name, opened last, will never be imported: sets it aside for the
+    /// administrator and logs why. False: it cannot be, and lies there; it may be shown again.
+    fn reject_drop(&mut self, name: DropName, why: &str) -> bool;
+    /// How many files have been set aside and still are.
+    fn rejected_drops(&mut self) -> u32;
     /// Makes removals durable.
     fn sync_drops(&mut self) -> Result<(), DropError>;
 }

@@ -7,11 +7,11 @@
 //! which files are imported already ([`Import::resume`]). Until they are surely gone nothing is
 //! imported, for it might be one of them.
 //!
-//! A file that is not what `sendmail` writes, or whose owner is not the user it names, is logged
-//! and left lying. A full or broken queue leaves everything lying until later, which is logged
-//! once; nothing is written for a file before there is room for all of it.
+//! A file that is not what `sendmail` writes, or whose owner is not the user it names, is set aside
+//! by the world, which logs it; where it cannot be, nothing is looked at again for `PAUSE`. A full
+//! or broken queue leaves everything lying until later, which is logged once; nothing is written
+//! for a file before there is room for all of it.
 
-use super::Lookout;
 use super::drop_directory::{DropDirectory, DropFile, DropName};
 use super::envelope::add_recipient;
 use super::session::Context;
@@ -20,7 +20,6 @@ use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now};
 use crate::limits::TURN_BYTES_MAX;
 use crate::mail::address::Address;
-use crate::mail::aliases::Addressee;
 use crate::mail::header::Scan;
 use crate::mail::normal::Normalizer;
 use crate::queue::block::Header;
@@ -38,8 +37,8 @@ use core::time::Duration;
 const HEAD_BYTES: usize = 4;
 /// When to look again after trouble.
 const RETRY: Duration = Duration::from_secs(5);
-/// Files that are known not to be worth another look.
-const REJECTED_MAX: usize = 16;
+/// When to look again where something lies that is no mail and cannot be set aside.
+const PAUSE: Duration = Duration::from_secs(60);
 
 #[expect(clippy::large_enum_variant, reason = "there is one import, and nothing is allocated")]
 enum State {
@@ -102,7 +101,10 @@ pub struct Import {
     owner: u32,
     block: Box<Block>,
     input: Buffer,
-    rejected: [Option<DropName>; REJECTED_MAX],
+    /// Something was found in this walk that can neither be imported nor be set aside.
+    has_left: bool,
+    /// Something was in the last one: no walk before that time.
+    quiet_until: Option<Instant>,
     /// A file for which there was no room, and how much it is known to need.
     wanted: Option<(DropName, u64)>,
     /// It has been said that files have to wait.
@@ -123,7 +125,8 @@ impl Import {
             owner,
             block: new_block(),
             input: Buffer::new(4096),
-            rejected: [None; REJECTED_MAX],
+            has_left: false,
+            quiet_until: None,
             wanted: None,
             has_complained: false,
             again: false,
@@ -134,8 +137,9 @@ impl Import {
 
     /// The directory has changed, or someone asks for another look.
     pub fn look(&mut self) {
-        match self.state {
-            State::Rest { .. } => self.state = State::Look,
+        match (&self.state, self.quiet_until) {
+            (State::Rest { .. }, None) => self.state = State::Look,
+            (State::Rest { .. }, until) => self.state = State::Rest { until },
             _ => self.again = true,
         }
     }
@@ -246,17 +250,20 @@ impl Import {
 
     fn open_next<W: Disk + DropDirectory>(&mut self, context: &mut Context<'_, W>) {
         let Some(file) = context.disk.next_drop() else {
-            if core::mem::take(&mut self.again) {
+            if context.disk.is_looking() {
                 self.state = State::Look;
+                return;
+            }
+            let pause = || context.now.instant + PAUSE;
+            self.quiet_until = core::mem::take(&mut self.has_left).then(pause);
+            if core::mem::take(&mut self.again) {
+                self.look();
             } else {
                 self.has_complained = false;
             }
             return;
         };
         self.state = State::Look;
-        if self.rejected.contains(&Some(file.name)) {
-            return;
-        }
         self.input.clear();
         let wanted = self.wanted.filter(|(name, _)| *name == file.name);
         let size = wanted.map_or(file.bytes, |(_, wanted)| wanted);
@@ -279,7 +286,7 @@ impl Import {
                     is_open_ended: false,
                 });
             }
-            Err(error) => self.fail(file.name, error.into(), context.now.instant),
+            Err(error) => self.fail(file.name, error.into(), context.disk, context.now.instant),
         }
     }
 
@@ -317,15 +324,26 @@ impl Import {
     }
 
     /// Nothing came of what has been read of it.
-    fn give_up<W>(&mut self, incoming: Incoming, fault: Fault, context: &mut Context<'_, W>) {
+    fn give_up<W: DropDirectory>(
+        &mut self,
+        incoming: Incoming,
+        fault: Fault,
+        context: &mut Context<'_, W>,
+    ) {
         let Incoming { file: DropFile { name, bytes, .. }, draft, grown, .. } = incoming;
         context.queue.abandon(draft);
         // It is not begun with again before there is room for what it has grown by.
         self.wanted = Some((name, bytes.saturating_add(grown)));
-        self.fail(name, fault, context.now.instant);
+        self.fail(name, fault, context.disk, context.now.instant);
     }
 
-    fn fail(&mut self, name: DropName, fault: Fault, now: Instant) {
+    fn fail<W: DropDirectory>(
+        &mut self,
+        name: DropName,
+        fault: Fault,
+        drops: &mut W,
+        now: Instant,
+    ) {
         let text = core::str::from_utf8(&name.0).unwrap_or("?");
         match fault {
             Fault::Later(why) => {
@@ -335,11 +353,7 @@ impl Import {
                 self.rest(now);
             }
             Fault::Bad(why) => {
-                log::error!("drop file {text}: {why}; left where it is");
-                self.rejected.rotate_right(1);
-                if let Some(first) = self.rejected.first_mut() {
-                    *first = Some(name);
-                }
+                self.has_left |= !drops.reject_drop(name, why);
                 self.state = State::Look;
             }
         }
@@ -371,7 +385,7 @@ impl Import {
                     scan.message_id()
                 );
             }
-            Err(error) => self.fail(name, error.into(), now.instant),
+            Err(error) => self.fail(name, error.into(), *disk, now.instant),
         }
     }
 
@@ -582,13 +596,6 @@ impl Adopted {
     }
 }
 
-/// Where a test or a caller without a relay looks: nowhere is known.
-impl Lookout for () {
-    fn lanes(&self, _: Addressee<'_>) -> u32 {
-        0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::visitors::Visitors;
@@ -612,14 +619,28 @@ mod tests {
         passes: u32,
         removals: u32,
         syncs: u32,
+        /// What was set aside is no longer shown.
+        rejected: Vec<DropName>,
+        /// Nothing can be set aside.
+        is_fixed: bool,
+        /// Bodies that were begun with.
+        reads: u32,
     }
 
     impl DropDirectory for MemoryDisk<Directory> {
         fn next_drop(&mut self) -> Option<DropFile> {
-            let Directory { files, shown, read, passes, .. } = &mut self.beside;
+            let Directory { files, shown, read, passes, rejected, .. } = &mut self.beside;
+            let numbered = |shown: usize| {
+                let mut name = [b'0'; 32];
+                name[..8].copy_from_slice(&(shown as u64).to_le_bytes());
+                DropName(name)
+            };
+            while *shown < files.len() && rejected.contains(&numbered(*shown)) {
+                *shown += 1;
+            }
             let file = files.get(*shown);
             *passes += u32::from(file.is_none());
-            let name = DropName([b'0' + *shown as u8; 32]);
+            let name = numbered(*shown);
             *shown = if file.is_none() { 0 } else { *shown + 1 };
             *read = 0;
             Some(DropFile { name, uid: 7, bytes: file?.len() as u64 })
@@ -632,8 +653,19 @@ mod tests {
             let rest = &files[*shown - 1][*read..];
             let count = rest.len().min(into.len());
             into[..count].copy_from_slice(&rest[..count]);
-            *read += count;
+            self.beside.reads += u32::from(*read == 0);
+            self.beside.read += count;
             Ok(count)
+        }
+        fn reject_drop(&mut self, name: DropName, _: &str) -> bool {
+            let Directory { rejected, is_fixed, .. } = &mut self.beside;
+            if !*is_fixed {
+                rejected.push(name);
+            }
+            !*is_fixed
+        }
+        fn rejected_drops(&mut self) -> u32 {
+            self.beside.rejected.len() as u32
         }
         fn remove_drop(&mut self, _: DropName) -> Result<(), DropError> {
             self.beside.removals += 1;
@@ -766,5 +798,39 @@ mod tests {
         import.resume(&mut queue, world, now.instant);
         assert!(!importing(&queue));
         assert_eq!((world.beside.removals, world.beside.syncs), (10, 6));
+    }
+
+    /// Sixteen were remembered: behind that they were read, and told, at every look for ever.
+    #[test]
+    fn what_is_no_mail_is_read_once_and_keeps_no_mail_from_coming_in() {
+        let mut files = vec![file(&[RECIPIENT], b"x\n"); 100];
+        files.push(file(&[SENDER, RECIPIENT], b"x\n"));
+        let mut office = Office::new(files);
+        for _ in 0..5 {
+            office.import.look();
+            office.turns(250);
+        }
+        let Directory { rejected, removals, reads, .. } = &office.world.beside;
+        // What it has removed is shown again, and imported again.
+        assert!(rejected.len() == 100 && *removals >= 5, "{removals}");
+        assert_eq!(*reads, 100 + removals);
+    }
+
+    #[test]
+    fn what_cannot_be_set_aside_is_not_read_at_every_look() {
+        let mut files = vec![file(&[RECIPIENT], b"x\n"); 100];
+        files.push(file(&[SENDER, RECIPIENT], b"x\n"));
+        let mut office = Office::new(files);
+        office.world.beside.is_fixed = true;
+        office.turns(250);
+        assert_eq!((office.world.beside.removals, office.world.beside.passes), (1, 1));
+        for _ in 0..5 {
+            office.import.look();
+            let deadline = office.import.deadline(office.now.instant);
+            assert_eq!(deadline, Some(Instant::from_millis(0) + PAUSE));
+        }
+        assert_eq!(office.world.beside.reads, 101);
+        office.turns(250);
+        assert_eq!((office.world.beside.removals, office.world.beside.passes), (2, 2));
     }
 }

@@ -10,7 +10,7 @@
 //! single blocks are [`DiskError`]s; the log has the system's own words, once per kind.
 
 use crate::daemon::world::Random as _;
-use crate::os::folder::{Folder, Space, space};
+use crate::os::folder::{Folder, Space, parent, space};
 use crate::os::lock::lock_to_write;
 use crate::os::process;
 use crate::os::random::SystemRandom;
@@ -400,14 +400,6 @@ pub fn is_space_guaranteed(directory: &Path) -> io::Result<bool> {
 
 fn wants_random_fill(kind: u32) -> bool {
     matches!(kind, JFFS2 | UBIFS | BTRFS | ZFS | OVERLAYFS)
-}
-
-/// The directory that `path` is in.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 pub(super) fn offset(number: u32) -> u64 {

@@ -11,30 +11,36 @@
 //! holds open, not what has the name: a regular file, one link, of bounded size (of which no more
 //! is read than it had then), with the magic, behind which reading begins. The owner is told with
 //! the file; whether he may say what the envelope says of him is judged by whoever reads the
-//! envelope. What is not fit is logged once and left lying, since it may be somebody's; only
-//! half-written files of [`leave`] are removed, after a day.
+//! envelope. What will never be fit is set aside (`os/rejected.rs`), what cannot be read now or has
+//! another link is left lying: it may be fit tomorrow. Only half-written files of [`leave`] are
+//! removed, after a day.
 //!
-//! Limits: [`FILES_MAX`] files and as many bytes as the caller says, on the writing side; names of
-//! 32 hex digits, 64 complaints between restarts on the reading side.
+//! Limits: [`FILES_MAX`] files of one user and as many bytes of his as the caller says, on the
+//! writing side, so that nobody is shut out by what others leave; names of 32 hex digits,
+//! `NAMES_A_TURN` names a turn on the reading side.
 
 use crate::daemon::world::Random as _;
 use crate::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
-use crate::os::folder::Folder;
+use crate::os::folder::{Folder, make_directory};
 use crate::os::process;
 use crate::os::random::SystemRandom;
+use crate::os::rejected::Rejected;
 use core::fmt;
-use std::fs::{DirBuilder, DirEntry, File, Permissions, ReadDir};
+use std::ffi::OsStr;
+use std::fs::{DirEntry, File, Permissions, ReadDir};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a drop file of this version begins with.
 pub const MAGIC: &[u8; 10] = b"motedrop1\n";
-/// Files that lie in the directory at one time.
+/// Files of one user that lie in the directory at one time.
 pub const FILES_MAX: usize = 1000;
 
-const COMPLAINTS_MAX: usize = 64;
+/// Names looked at before the others get their turn.
+const NAMES_A_TURN: u32 = 64;
 const HALF_WRITTEN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The reading side.
@@ -44,9 +50,9 @@ pub(crate) struct Drops {
     file_bytes_max: u64,
     scan: Option<ReadDir>,
     open: Option<OpenDrop>,
-    /// Inodes that were complained of.
-    complaints: [u64; COMPLAINTS_MAX],
-    complaints_len: usize,
+    rejected: Rejected,
+    /// No removal has succeeded since one was complained of.
+    has_complained: bool,
 }
 
 struct OpenDrop {
@@ -64,15 +70,18 @@ impl Drops {
             file_bytes_max,
             scan: None,
             open: None,
-            complaints: [0; COMPLAINTS_MAX],
-            complaints_len: 0,
+            rejected: Rejected::new(path),
+            has_complained: false,
         })
     }
 
     fn next_entry(&mut self) -> Option<DirEntry> {
         let scan = match &mut self.scan {
             Some(scan) => scan,
-            scan => scan.insert(std::fs::read_dir(&self.path).ok()?),
+            scan => {
+                self.rejected.begin();
+                scan.insert(std::fs::read_dir(&self.path).ok()?)
+            }
         };
         let entry = scan.next().and_then(Result::ok);
         if entry.is_none() {
@@ -87,6 +96,7 @@ impl Drops {
             Some(libc::ENOENT) => Unfit::Gone,
             Some(libc::ELOOP) => Unfit::NotRegular,
             Some(libc::ENXIO | libc::ENODEV) => Unfit::NotRegular,
+            Some(libc::EACCES | libc::EPERM) => Unfit::Denied,
             _ => Unfit::Unreadable,
         })?;
         let found = file.metadata().map_err(|_| Unfit::Unreadable)?;
@@ -114,20 +124,16 @@ impl Drops {
         Ok((OpenDrop { file, left }, found.uid()))
     }
 
-    fn complain(&mut self, entry: &DirEntry, unfit: Unfit) {
-        let inode = std::os::unix::fs::DirEntryExt::ino(entry);
-        let known = self.complaints.get(..self.complaints_len).unwrap_or_default();
-        if unfit == Unfit::Gone || known.contains(&inode) {
-            return;
-        }
-        // Full: one who makes files by the thousand does not get a line for each.
-        let Some(place) = self.complaints.get_mut(self.complaints_len) else { return };
-        *place = inode;
-        self.complaints_len += 1;
-        let name = entry.file_name();
-        ::log::warn!("drop directory: left {name:?} alone: {}", unfit.text());
-        if self.complaints_len == COMPLAINTS_MAX {
-            ::log::warn!("drop directory: what else is unfit there is not told");
+    fn turn_away(&mut self, entry: &DirEntry, unfit: Unfit) {
+        let (name, inode) = (entry.file_name(), entry.ino());
+        match unfit {
+            Unfit::Gone => {}
+            Unfit::Unreadable | Unfit::Denied | Unfit::Linked => {
+                self.rejected.leave(&name, inode, unfit.text());
+            }
+            Unfit::Name | Unfit::NotRegular | Unfit::TooLarge | Unfit::NoMagic => {
+                self.rejected.set_aside(&self.folder, &name, inode, unfit.text());
+            }
         }
     }
 
@@ -144,8 +150,12 @@ impl Drops {
 impl DropDirectory for Drops {
     fn next_drop(&mut self) -> Option<DropFile> {
         self.open = None;
-        while let Some(entry) = self.next_entry() {
+        for _ in 0..NAMES_A_TURN {
+            let entry = self.next_entry()?;
             let name = entry.file_name();
+            if self.rejected.is_known(&name, entry.ino()) {
+                continue;
+            }
             let name = name.to_str().unwrap_or_default();
             if let Some(rest) = name.strip_prefix('.') {
                 if drop_name(rest).is_some() {
@@ -154,7 +164,7 @@ impl DropDirectory for Drops {
                 continue;
             }
             let Some(drop_name) = drop_name(name) else {
-                self.complain(&entry, Unfit::Name);
+                self.turn_away(&entry, Unfit::Name);
                 continue;
             };
             match self.examine(name) {
@@ -163,10 +173,24 @@ impl DropDirectory for Drops {
                     self.open = Some(open);
                     return Some(DropFile { name: drop_name, uid, bytes });
                 }
-                Err(unfit) => self.complain(&entry, unfit),
+                Err(unfit) => self.turn_away(&entry, unfit),
             }
         }
         None
+    }
+
+    fn is_looking(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    fn reject_drop(&mut self, name: DropName, why: &str) -> bool {
+        let inode = self.open.take().and_then(|open| Some(open.file.metadata().ok()?.ino()));
+        let name = OsStr::from_bytes(&name.0);
+        self.rejected.set_aside(&self.folder, name, inode.unwrap_or_default(), why)
+    }
+
+    fn rejected_drops(&mut self) -> u32 {
+        self.rejected.count() as u32
     }
 
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {
@@ -183,8 +207,13 @@ impl DropDirectory for Drops {
 
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
         let name = core::str::from_utf8(&name.0).map_err(|_| DropError)?;
-        self.folder.remove(name).map(drop).map_err(|error| {
-            ::log::warn!("drop directory: cannot remove {name:?}: {error}");
+        let removed = self.folder.remove(name);
+        let had_complained = core::mem::replace(&mut self.has_complained, removed.is_err());
+        removed.map(drop).map_err(|error| {
+            // It is tried every few seconds.
+            if !had_complained {
+                ::log::warn!("drop directory: cannot remove {name:?}: {error}; it is tried again");
+            }
             DropError
         })
     }
@@ -204,6 +233,9 @@ enum Unfit {
     Linked,
     TooLarge,
     NoMagic,
+    /// Not by us.
+    Denied,
+    /// Not now.
     Unreadable,
 }
 
@@ -216,6 +248,7 @@ impl Unfit {
             Unfit::Linked => "it has more than one link",
             Unfit::TooLarge => "larger than a message may be",
             Unfit::NoMagic => "not a mail that sendmail left",
+            Unfit::Denied => "the daemon may not read it",
             Unfit::Unreadable => "it cannot be read",
         }
     }
@@ -318,14 +351,19 @@ fn leave_error(error: io::Error) -> LeaveError {
     }
 }
 
-/// Bytes that may still come; none if the directory is full. Two who look at the same time may both
-/// go in: the bound is against filling up, not to the byte.
+/// Bytes that the caller may still leave; none if what he has left is as much as may be. What
+/// others left takes nothing of that, or one of them could keep everybody's mail out. Two who look
+/// at the same time may both go in: the bound is against filling up, not to the byte.
 fn room_left(directory: &Path, bytes_max: u64) -> io::Result<Option<u64>> {
     let (mut files, mut bytes) = (0, 0u64);
+    let caller = process::user_id();
     for entry in std::fs::read_dir(directory)? {
-        files += 1;
-        // What is gone meanwhile takes no room.
-        bytes = bytes.saturating_add(entry?.metadata().map_or(0, |found| found.size()));
+        // What is gone meanwhile takes no room; a link to a file of his is not his doing.
+        let Ok(found) = entry?.metadata() else { continue };
+        if found.is_file() && found.uid() == caller && found.nlink() == 1 {
+            files += 1;
+            bytes = bytes.saturating_add(found.size());
+        }
     }
     let room = bytes_max.checked_sub(bytes).filter(|room| *room > 0);
     Ok(room.filter(|_| files < FILES_MAX))
@@ -344,10 +382,7 @@ fn new_name() -> io::Result<(DropName, String)> {
 /// whoever leaves a file cannot touch another's), else for the caller alone (0700). An existing one
 /// must belong to somebody to be trusted.
 pub fn ensure_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
-        result => result?,
-    }
+    make_directory(directory, 0o700)?;
     let found = directory.symlink_metadata()?;
     if !found.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
@@ -407,6 +442,10 @@ mod tests {
                     count => all.extend(&piece[..count]),
                 }
             }
+        }
+
+        fn rejected(&self) -> PathBuf {
+            self.path.with_file_name("rejected")
         }
 
         fn names(&self) -> usize {
@@ -472,15 +511,16 @@ mod tests {
         std::fs::create_dir(spool.name('5')).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(spool.path.join("s")).unwrap();
         std::fs::rename(spool.path.join("s"), spool.name('6')).unwrap();
-        let before = spool.names();
         assert_eq!(spool.drops.next_drop(), None);
-        assert_eq!(spool.drops.complaints_len, 6);
-        // Told once, and left lying.
-        assert_eq!(spool.drops.next_drop(), None);
-        assert_eq!(spool.drops.complaints_len, 6);
-        assert_eq!(spool.names(), before);
-        // The second link is taken away: now it is one user's own file.
+        // Set aside by their names: what a link leads to is not touched.
+        assert_eq!((spool.drops.rejected_drops(), spool.names()), (5, 1));
+        let aside = spool.rejected();
+        assert!(aside.join("1".repeat(32)).symlink_metadata().unwrap().is_symlink());
+        assert!(std::fs::read(&outside).unwrap() == file("somebody else's secret"));
+        // The second link is taken away: now it is one user's own file, as is seen in an hour.
         std::fs::remove_file(&outside).unwrap();
+        assert_eq!(spool.drops.next_drop(), None);
+        spool.drops.rejected = Rejected::new(&spool.path);
         assert!(spool.drops.next_drop().is_some());
     }
 
@@ -496,8 +536,12 @@ mod tests {
         for name in ["a", "letter", &"G".repeat(32), &"0".repeat(33), &"A".repeat(32)] {
             std::fs::write(spool.path.join(name), file("x")).unwrap();
         }
+        for name in [&b"\xff\xfe"[..], b"a\nb", b"%s"] {
+            std::fs::write(spool.path.join(OsStr::from_bytes(name)), "").unwrap();
+        }
         assert_eq!(spool.drops.next_drop(), None);
-        assert_eq!(spool.drops.complaints_len, 9);
+        assert_eq!((spool.drops.rejected_drops(), spool.names()), (12, 0));
+        assert!(spool.rejected().join("letter").exists());
         let limit = usize::try_from(BYTES_MAX).unwrap() - MAGIC.len();
         std::fs::write(spool.name('5'), file(&"x".repeat(limit))).unwrap();
         assert!(spool.drops.next_drop().is_some());
@@ -505,15 +549,76 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_bounded() {
+    fn what_is_set_aside_replaces_nothing() {
         let mut spool = Spool::new();
-        for number in 0..COMPLAINTS_MAX + 10 {
+        for text in ["one", "two", "three"] {
+            std::fs::write(spool.name('1'), text).unwrap();
+            assert_eq!(spool.drops.next_drop(), None);
+        }
+        assert_eq!((spool.drops.rejected_drops(), spool.names()), (3, 0));
+        std::fs::write(spool.name('1'), file("fit, but not for the import")).unwrap();
+        let found = spool.drops.next_drop().unwrap();
+        assert!(spool.drops.reject_drop(found.name, "its envelope is unreadable"));
+        assert_eq!((spool.drops.next_drop(), spool.drops.rejected_drops()), (None, 4));
+        // Whoever removes the whole place gets it made again.
+        std::fs::remove_dir_all(spool.rejected()).unwrap();
+        std::fs::write(spool.name('2'), "").unwrap();
+        assert_eq!((spool.drops.next_drop(), spool.drops.rejected_drops()), (None, 1));
+    }
+
+    /// They were opened and read at every look, behind the first few told each time, and shut
+    /// everybody out.
+    #[test]
+    fn a_flood_is_bounded_and_shuts_nobody_out() {
+        let mut spool = Spool::new();
+        for number in 0..2500 {
             std::fs::write(spool.path.join(format!("n{number}")), "").unwrap();
         }
+        let mail = spool.path.join("f".repeat(32));
+        std::fs::write(&mail, file("mail")).unwrap();
+        let (mut found, mut turns) = (0, 0);
         for _ in 0..2 {
-            assert_eq!(spool.drops.next_drop(), None);
-            assert_eq!(spool.drops.complaints_len, COMPLAINTS_MAX);
+            loop {
+                found += usize::from(spool.drops.next_drop().is_some());
+                turns += 1;
+                if !spool.drops.is_looking() {
+                    break;
+                }
+            }
         }
+        assert_eq!(found, 2);
+        assert!(turns >= 2500 / 64 + 1500 / 64, "{turns} turns");
+        assert_eq!(spool.drops.rejected_drops() as usize, crate::os::rejected::REJECTED_MAX);
+        assert_eq!(spool.names(), 2501 - crate::os::rejected::REJECTED_MAX);
+        for entry in std::fs::read_dir(spool.rejected()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for entry in std::fs::read_dir(&spool.path).unwrap() {
+            // Only root can give files away.
+            if std::os::unix::fs::chown(entry.unwrap().path(), Some(12_345), None).is_err() {
+                return;
+            }
+        }
+        spool.leave("what others left does not count").unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_set_aside_is_known_and_left() {
+        let mut spool = Spool::new();
+        std::fs::write(spool.rejected(), "a file where the directory should be").unwrap();
+        std::fs::write(spool.name('1'), file("bad")).unwrap();
+        std::fs::write(spool.name('2'), "bad too").unwrap();
+        let found = spool.drops.next_drop().unwrap();
+        assert!(!spool.drops.reject_drop(found.name, "cut short"));
+        for _ in 0..3 {
+            assert_eq!((spool.drops.next_drop(), spool.names()), (None, 2));
+        }
+        // In its place there is another now.
+        std::fs::remove_file(spool.name('1')).unwrap();
+        let new = spool.path.join(".new");
+        std::fs::write(&new, file("good")).unwrap();
+        std::fs::rename(new, spool.name('3')).unwrap();
+        assert!(spool.drops.next_drop().is_some());
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Every name is looked up from the open directory, never from the root again, so nobody who can
 //! rename directories above can make two steps of one delivery end in two places. Files are opened
 //! without following a link at the end. Names are copied onto the stack: nothing here allocates.
+//! A directory that is made is made durable in the one above it, before anything in it can be: what
+//! is synced in a directory that a power cut takes away is lost all the same.
 //! Limits: a name (with at most a subfolder before it) of 300 bytes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 const NAME_BYTES_MAX: usize = 300;
@@ -57,7 +59,7 @@ impl Folder {
 
     /// Makes a directory in this one. `Ok(false)`: it was there.
     pub(crate) fn create_folder(&self, name: &str, mode: u32) -> io::Result<bool> {
-        match on_name(name, |name| make_directory_at(self.file.as_raw_fd(), name, mode)) {
+        match on_name(name, |name| mkdir_at(self.file.as_raw_fd(), name, mode)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             result => result.map(|_| true),
         }
@@ -66,7 +68,13 @@ impl Folder {
     /// Renames `from` to `to`, replacing it.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let folder = self.file.as_raw_fd();
-        on_name(from, |from| on_name(to, |to| rename_at(folder, from, to)))
+        on_name(from, |from| on_name(to, |to| rename_at(folder, from, folder, to)))
+    }
+
+    /// Renames `from` to what is called `to` in another directory, replacing it.
+    pub(crate) fn move_to(&self, from: &[u8], other: &Folder, to: &str) -> io::Result<()> {
+        let (here, there) = (self.file.as_raw_fd(), other.file.as_raw_fd());
+        on_name(from, |from| on_name(to, |to| rename_at(here, from, there, to)))
     }
 
     /// Removes a file's name. `Ok(false)`: it was not there.
@@ -105,11 +113,61 @@ impl Folder {
     }
 }
 
+/// Makes the directory at `path`, durably, and before it those above it that are missing (0755).
+/// `Ok(false)`: it was there.
+pub(crate) fn make_directories(path: &Path, mode: u32) -> io::Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let above = parent(path);
+    if above != path {
+        make_directories(above, 0o755)?;
+    }
+    // What came into being meanwhile will do, if it is one.
+    let made = make_directory(path, mode)?;
+    if made || path.is_dir() { Ok(made) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+/// Makes the directory at `path` in one that is there, durably. `Ok(false)`: something of that name
+/// was there.
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        result => result?,
+    }
+    match Folder::open(parent(path)).and_then(|above| above.sync()) {
+        Ok(()) => Ok(true),
+        // The one above may be written and not read; and some file systems sync no directories.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory that `path` is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
 /// Hands `name` over as C wants it. It is not empty, holds no NUL, and is bounded.
-fn on_name<T>(name: &str, call: impl FnOnce(&core::ffi::CStr) -> io::Result<T>) -> io::Result<T> {
+fn on_name<T>(
+    name: impl AsRef<[u8]>,
+    call: impl FnOnce(&core::ffi::CStr) -> io::Result<T>,
+) -> io::Result<T> {
+    let name = name.as_ref();
     let mut bytes = [0; NAME_BYTES_MAX + 1];
     match bytes.get_mut(..name.len()) {
-        Some(room) if name.len() <= NAME_BYTES_MAX => room.copy_from_slice(name.as_bytes()),
+        Some(room) if name.len() <= NAME_BYTES_MAX => room.copy_from_slice(name),
         _ => return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG)),
     }
     match core::ffi::CStr::from_bytes_until_nul(&bytes) {
@@ -137,15 +195,20 @@ fn open_at(
 }
 
 #[allow(unsafe_code)]
-fn make_directory_at(folder: RawFd, name: &core::ffi::CStr, mode: u32) -> io::Result<()> {
+fn mkdir_at(folder: RawFd, name: &core::ffi::CStr, mode: u32) -> io::Result<()> {
     // SAFETY: the name is a live C string.
     checked(unsafe { libc::mkdirat(folder, name.as_ptr(), mode as libc::mode_t) }).map(drop)
 }
 
 #[allow(unsafe_code)]
-fn rename_at(folder: RawFd, from: &core::ffi::CStr, to: &core::ffi::CStr) -> io::Result<()> {
+fn rename_at(
+    folder: RawFd,
+    from: &core::ffi::CStr,
+    other: RawFd,
+    to: &core::ffi::CStr,
+) -> io::Result<()> {
     // SAFETY: both names are live C strings.
-    checked(unsafe { libc::renameat(folder, from.as_ptr(), folder, to.as_ptr()) }).map(drop)
+    checked(unsafe { libc::renameat(folder, from.as_ptr(), other, to.as_ptr()) }).map(drop)
 }
 
 #[allow(unsafe_code)]
@@ -222,6 +285,22 @@ mod tests {
         assert!(folder.create_file("link", 0o600).is_err());
         assert!(folder.open_folder("folder").is_err());
         assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn directories_are_made_on_the_way_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("one/two/three");
+        assert!(make_directory(&deep, 0o700).is_err());
+        assert!(make_directories(&deep, 0o700).unwrap());
+        assert!(!make_directories(&deep, 0o750).unwrap());
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&deep), 0o700);
+        assert!(!make_directory(&deep, 0o750).unwrap());
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert!(make_directories(&directory.path().join("file/below"), 0o700).is_err());
+        assert_eq!(parent(Path::new("name")), Path::new("."));
+        assert_eq!(parent(Path::new("/")), Path::new("/"));
     }
 
     #[test]

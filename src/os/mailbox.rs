@@ -14,12 +14,11 @@
 
 use crate::base::ascii::parse_base62;
 use crate::base::buffer::Text;
-use crate::os::folder::{Folder, Space};
+use crate::os::folder::{Folder, Space, make_directory};
 use crate::relay::mailbox::{Mailbox, MailboxError};
 use core::fmt::Write as _;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -169,23 +168,17 @@ fn create(folder: &Folder, temporary: &str) -> io::Result<File> {
 }
 
 fn make_maildir(directory: &Path) -> io::Result<Folder> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
-        result => result?,
-    }
-    if let Some(parent) = directory.parent() {
-        // Best effort: the directory above may be readable to others only.
-        let _ = Folder::open(parent).and_then(|parent| parent.sync());
-    }
+    make_directory(directory, 0o700)?;
     Folder::open(directory)
 }
 
-/// `tmp` comes last, so where it is, the others are.
+/// `tmp` comes last and behind the sync, so where it is, the others are and stay.
 fn make_folders(folder: &Folder) -> io::Result<()> {
-    for name in ["cur", "new", "tmp"] {
+    for name in ["cur", "new"] {
         folder.create_folder(name, 0o700)?;
     }
-    folder.sync()
+    folder.sync()?;
+    folder.create_folder("tmp", 0o700).map(drop)
 }
 
 fn is_nearly_full(space: Space) -> bool {

@@ -85,7 +85,7 @@ pub(crate) struct Reactor {
     events: Events,
     /// How many of `events` were given out.
     given: usize,
-    listeners: Vec<Listener>,
+    listeners: Vec<Option<Listener>>,
     streams: Box<[Option<Stream>]>,
     /// None: no listener has a certificate.
     tls: Option<Tls>,
@@ -139,7 +139,7 @@ impl Reactor {
     /// Binds a listener to the interface that is called so now.
     pub(crate) fn bind_device(&self, listener: usize, device: &str) -> io::Result<()> {
         match self.listeners.get(listener) {
-            Some(Listener::Tcp(listener)) => socket::bind_device(listener.as_fd(), device),
+            Some(Some(Listener::Tcp(listener))) => socket::bind_device(listener.as_fd(), device),
             _ => Ok(()),
         }
     }
@@ -167,7 +167,7 @@ impl Reactor {
         };
         let token = mio::Token(LISTENERS + self.listeners.len());
         self.poll.registry().register(source, token, Interest::READABLE)?;
-        self.listeners.push(listener);
+        self.listeners.push(Some(listener));
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Reactor {
     /// Takes a waiting connection.
     pub(crate) fn accept(&mut self, listener: u8, token: Token) -> Accepted {
         debug_assert!(self.is_free(token));
-        let Some(listener) = self.listeners.get(usize::from(listener)) else {
+        let Some(Some(listener)) = self.listeners.get(usize::from(listener)) else {
             return Accepted::Nothing;
         };
         for _ in 0..BROKEN_ACCEPTS_MAX {
@@ -337,9 +337,13 @@ impl Reactor {
         socket.discard_late();
     }
 
-    /// Closes all listeners, with the connections that wait in their backlogs.
-    pub(crate) fn stop_listening(&mut self) {
-        self.listeners.clear();
+    /// Closes all listeners but that one, with the connections that wait in their backlogs.
+    pub(crate) fn stop_listening(&mut self, keep: Option<u8>) {
+        for (number, listener) in self.listeners.iter_mut().enumerate() {
+            if keep.is_none_or(|keep| usize::from(keep) != number) {
+                *listener = None;
+            }
+        }
     }
 
     fn is_free(&self, token: Token) -> bool {
@@ -607,7 +611,7 @@ mod tests {
     fn who_comes_or_waits_after_the_last_listener_is_refused() {
         let (mut reactor, address) = reactor();
         let mut waiting = TcpStream::connect(address).unwrap();
-        reactor.stop_listening();
+        reactor.stop_listening(None);
         let error = TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let error = waiting.read(&mut [0; 10]).unwrap_err();

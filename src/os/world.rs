@@ -20,6 +20,7 @@ use crate::limits::LISTENERS_MAX;
 use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
 use crate::os::drops::{self, Drops};
+use crate::os::folder::make_directories;
 use crate::os::links::Links;
 use crate::os::listening::{Interfaces, listen};
 use crate::os::log;
@@ -36,11 +37,11 @@ use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
 use crate::relay::mailbox::{Mailbox, MailboxError};
 use core::fmt;
-use std::fs::{DirBuilder, Permissions};
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -404,7 +405,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
         if path.is_dir() {
             return Ok(());
         }
-        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        make_directories(path, mode)?;
+        // The umask may have taken of it.
         std::fs::set_permissions(path, Permissions::from_mode(mode))
     };
     make().map_err(|error| OpenError::Directory { path: path.to_owned(), error })
@@ -491,8 +493,8 @@ impl Net for World {
         self.reactor.close(token);
     }
 
-    fn stop_listening(&mut self) {
-        self.reactor.stop_listening();
+    fn stop_listening(&mut self, keep: Option<u8>) {
+        self.reactor.stop_listening(keep);
     }
 }
 
@@ -553,6 +555,18 @@ impl DropDirectory for World {
 
     fn read_drop(&mut self, into: &mut [u8]) -> Result<usize, DropError> {
         self.drops.read_drop(into)
+    }
+
+    fn is_looking(&self) -> bool {
+        self.drops.is_looking()
+    }
+
+    fn reject_drop(&mut self, name: DropName, why: &str) -> bool {
+        self.drops.reject_drop(name, why)
+    }
+
+    fn rejected_drops(&mut self) -> u32 {
+        self.drops.rejected_drops()
     }
 
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {

@@ -128,6 +128,11 @@ impl Place {
         self.start(command)
     }
 
+    /// Serves through a program that runs what is behind its words.
+    pub(crate) fn serve_by(&self, command: Command) -> Mote {
+        self.spawn(command)
+    }
+
     fn spawn(&self, mut command: Command) -> Mote {
         command.stdin(Stdio::null()).stdout(self.log_file()).stderr(self.log_file());
         self.start(command)

@@ -33,6 +33,42 @@ fn term_lets_a_message_under_way_be_finished() {
     assert!(said.is_empty() || said.starts_with("421 "), "{said}");
 }
 
+/// The socket was closed with the others: `daemon is already working on it`, said `mailq`.
+#[test]
+fn while_it_stops_the_administrator_is_answered_and_sendmail_leaves_its_mail() {
+    let _running = shared();
+    let place = Place::new("relay = hold");
+    let mut mote = place.serve();
+    let mut session = Session::open(place.port);
+    assert!(session.deliver("someone@example.net", &message(1, 2000)).unwrap());
+    session.begin("someone@example.net");
+    session.write(&message(2, 2000)).unwrap();
+    mote.signal("TERM");
+    wait_for("the listener to close", Duration::from_secs(5), || {
+        Session::connect(place.port).is_err()
+    });
+    let status = place.run(&["status"]);
+    let told = String::from_utf8(status.stdout).unwrap();
+    assert!(status.status.code() == Some(1) && told.contains("the daemon is stopping"), "{told}");
+    let queued = || {
+        let listed = place.run(&["queue", "ls", "--json"]);
+        assert!(listed.status.success(), "{listed:?}");
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    assert_eq!(queued(), 1);
+    let mut command = place.command(&["sendmail", "-i", "you@example.net"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"Subject: x\n\nx\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_dir(place.path("spool/drop")).unwrap().count(), 1);
+    assert!(place.run(&["queue", "rm", "all"]).status.success());
+    assert_eq!(session.ask(".").unwrap().code, 250);
+    assert!(mote.ended(Duration::from_secs(10)).success());
+    assert_eq!(queued(), 1);
+    let _mote = place.serve();
+    wait_for("what sendmail left", Duration::from_secs(10), || queued() == 2);
+}
+
 #[test]
 fn term_does_not_wait_for_idle_sessions() {
     let _running = shared();

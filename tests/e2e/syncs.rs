@@ -1,9 +1,11 @@
 //! How often the disk is made to wait: the syncs of the receiving path, counted by strace.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::instance::Place;
-use crate::load::quiet;
+use crate::load::{quiet, wait_for};
 use crate::peers;
 use crate::receive::smtp_source;
 use crate::session::{Session, message};
@@ -53,4 +55,49 @@ fn thirty_two_sessions_share_their_fdatasync() {
     eprintln!("{data} fdatasync for 3200 messages of 32 sessions");
     assert_eq!(others, 0, "something else than fdatasync was called");
     assert!((1..=480).contains(&data), "{data} fdatasync for 3200 messages");
+}
+
+/// A power cut right behind the first 250 could take the whole spool with it.
+#[test]
+fn every_directory_that_is_made_is_synced_into_the_one_above_it() {
+    let _alone = quiet();
+    if peers::command("strace", "strace").is_none() {
+        return;
+    }
+    let place = Place::new("relay = maildir:{dir}/Maildir");
+    let trace = place.path("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-D", "-f", "-y", "-qq", "-e", "signal=none", "-o"]).arg(&trace);
+    command.args(["-e", "trace=mkdir,mkdirat,fsync,fdatasync,sendto,write,writev"]);
+    command.arg(crate::instance::binary()).env("MOTE_SPOOL", place.path("a/b/spool"));
+    let _mote = place.serve_by(command);
+    let mut session = Session::open(place.port);
+    assert!(session.deliver("someone@example.net", &message(0, 1024)).unwrap());
+    let new = place.path("Maildir/new");
+    wait_for("the mail", Duration::from_secs(10), || {
+        fs::read_dir(&new).is_ok_and(|mut new| new.next().is_some())
+    });
+    let text = fs::read_to_string(trace).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let made: Vec<_> =
+        lines.iter().enumerate().filter(|(_, line)| line.contains(" mkdir")).collect();
+    let mut names = Vec::new();
+    for (at, line) in made {
+        let path = line.split('"').nth(1).unwrap();
+        // mkdirat(5</the/folder>, "name", …)
+        let folder = line.split(['<', '>']).nth(1).filter(|_| line.contains(" mkdirat("));
+        let path = folder.map_or(Path::new(path).into(), |folder| Path::new(folder).join(path));
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        if path.ends_with("tmp") {
+            continue; // What is lost with it is not delivered yet, and it is made again.
+        }
+        let above = format!("<{}>", path.parent().unwrap().display());
+        let is_sync = |line: &&&str| line.contains(" fsync(") && line.contains(&above);
+        let sync = lines[at..].iter().position(|line| is_sync(&line));
+        let used =
+            lines[at..].iter().position(|line| line.contains("\"250 ") && line.contains("queued"));
+        assert!(sync.is_some_and(|sync| used.is_none_or(|used| sync < used)), "{path:?}\n{text}");
+    }
+    names.sort();
+    assert_eq!(names, ["Maildir", "a", "b", "cur", "drop", "new", "run", "spool", "tmp"]);
 }

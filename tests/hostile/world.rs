@@ -134,6 +134,8 @@ struct World {
 pub(crate) struct House {
     world: World,
     daemon: Daemon,
+    /// The most bytes that the client was told in one turn.
+    longest: usize,
 }
 
 impl House {
@@ -158,8 +160,8 @@ impl House {
         format(&mut world, [7; 24], 0).unwrap();
         let now = world.now().instant;
         let (queue, _) = recover(&mut world, now, batch_max(&config), None).unwrap();
-        let daemon = Daemon::new(config, queue, &[Door::Smtp(0)], &mut world);
-        House { world, daemon }
+        let daemon = Daemon::new(config, queue, &[Door::Smtp(0), Door::Control], &mut world);
+        House { world, daemon, longest: 0 }
     }
 
     /// A new client comes, and is greeted.
@@ -181,6 +183,22 @@ impl House {
     pub(crate) fn wait(&mut self, milliseconds: u64) -> Vec<u8> {
         self.world.milliseconds += milliseconds;
         self.run()
+    }
+
+    /// The administrator comes.
+    pub(crate) fn connect_control(&mut self) {
+        assert!(self.world.client.token.is_none(), "one at a time");
+        self.world.client = Wire::default();
+        self.world.is_outside = true;
+        self.world.events.push(Event::Listener(1));
+        assert!(self.run().is_empty());
+        self.longest = 0;
+    }
+
+    /// The administrator asks; gives what he is told, and the most of it in one turn.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> (Vec<u8>, usize) {
+        let told = self.say(request);
+        (told, self.longest)
     }
 
     /// The daemon has not closed the connection.
@@ -229,7 +247,10 @@ impl House {
     fn run(&mut self) -> Vec<u8> {
         for _ in 0..TURNS_MAX {
             let events = std::mem::take(&mut self.world.events);
+            let before = self.world.client.outbound.len();
             let deadline = self.daemon.turn(&mut self.world, &events);
+            let told = self.world.client.outbound.len() - before;
+            self.longest = self.longest.max(told);
             let now = self.world.now().instant;
             if self.world.events.is_empty() && deadline.is_none_or(|deadline| deadline > now) {
                 return std::mem::take(&mut self.world.client.outbound);
@@ -317,7 +338,7 @@ impl Net for World {
         }
     }
 
-    fn stop_listening(&mut self) {}
+    fn stop_listening(&mut self, _: Option<u8>) {}
 }
 
 impl Disk for World {
@@ -392,6 +413,12 @@ impl DropDirectory for World {
     }
     fn read_drop(&mut self, _: &mut [u8]) -> Result<usize, DropError> {
         Ok(0)
+    }
+    fn reject_drop(&mut self, _: DropName, _: &str) -> bool {
+        false
+    }
+    fn rejected_drops(&mut self) -> u32 {
+        0
     }
     fn remove_drop(&mut self, _: DropName) -> Result<(), DropError> {
         Ok(())

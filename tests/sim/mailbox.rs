@@ -136,6 +136,16 @@ impl DropDirectory for World {
         Ok(count)
     }
 
+    fn reject_drop(&mut self, name: DropName, _: &str) -> bool {
+        self.op(35, 0);
+        self.drops.files.remove(&name.0);
+        true
+    }
+
+    fn rejected_drops(&mut self) -> u32 {
+        0
+    }
+
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
         self.op(32, 0);
         if self.rng.permille(self.weather.drop_error) {

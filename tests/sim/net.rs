@@ -368,10 +368,12 @@ pub enum Heard {
 }
 
 impl mote::daemon::world::Net for World {
-    fn stop_listening(&mut self) {
+    fn stop_listening(&mut self, keep: Option<u8>) {
         self.op(15, 0);
-        for queue in &mut self.net.backlog {
-            queue.clear();
+        for (number, queue) in self.net.backlog.iter_mut().enumerate() {
+            if keep.is_none_or(|keep| usize::from(keep) != number) {
+                queue.clear();
+            }
         }
     }
 

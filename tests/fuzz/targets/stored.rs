@@ -102,6 +102,13 @@ impl DropDirectory for World {
         self.read += count;
         Ok(count)
     }
+    fn reject_drop(&mut self, name: DropName, _: &str) -> bool {
+        assert_eq!(name, DropName([b'7'; 32]));
+        true
+    }
+    fn rejected_drops(&mut self) -> u32 {
+        0
+    }
     fn remove_drop(&mut self, name: DropName) -> Result<(), DropError> {
         assert_eq!(name, DropName([b'7'; 32]));
         self.is_removed = true;
