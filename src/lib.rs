@@ -138,7 +138,8 @@
 //!    (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due again by
 //!    its age (`queue/schedule.rs`).
 //! 9. When all are done the message dies, and once its state page is synced its slots are free.
-//!    What a sender wants held goes later (`intake/later.rs`, `relay/hold.rs`).
+//!    What a sender wants held goes later (`intake/later.rs`, `relay/hold.rs`), and what is late is
+//!    returned or told of (`relay/late.rs`).
 //! 10. After a power cut `queue/recovery.rs` finds it, and `relay/plan.rs` finds its lanes anew.
 //!     After a failed sync it is the same, and memory helps (`queue/recall.rs`); what the medium
 //!     does not give back is kept (`queue/unread.rs`).

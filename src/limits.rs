@@ -78,6 +78,9 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 pub const DATA_RATE_FLOOR: u64 = 64;
 /// How long the rate of a body is not looked at.
 pub const DATA_RATE_GRACE: Duration = Duration::from_secs(60);
+/// The shortest time in which a delivery is promised (DELIVERBY): with one attempt more than the
+/// first, by the default of `retry`.
+pub const DELIVER_BY_SECONDS_MIN: u32 = 60;
 /// Bytes read from one connection before the others get their turn.
 pub const TURN_BYTES_MAX: usize = 64 * 1024;
 /// One name, from question to answer.

@@ -10,7 +10,7 @@ use mote::base::time::Instant;
 use mote::queue::block::State;
 use mote::queue::disk::{self, new_block};
 use mote::queue::draft::{Origin, Summary};
-use mote::queue::envelope::{Hold, Record};
+use mote::queue::envelope::{By, Hold, Record};
 use mote::queue::layout;
 use mote::queue::reader::Reader;
 use mote::queue::{Queue, Ticket, recovery};
@@ -24,7 +24,7 @@ use memory_disk::MemoryDisk;
 const NOW: Instant = Instant::from_millis(0);
 
 /// One of each, as FORMAT.md numbers them, and how the Python reader writes them down.
-const RECORDS: [(Record<'_>, &str); 15] = [
+const RECORDS: [(Record<'_>, &str); 17] = [
     (Record::Sender(b"a@example.org"), "1 1 61406578616d706c652e6f7267"),
     (Record::Client(b"x"), "3 0 78"),
     (Record::Login(7), "4 0 07000000"),
@@ -34,6 +34,8 @@ const RECORDS: [(Record<'_>, &str); 15] = [
     (Record::EnvelopeId(b"QQ"), "9 0 5151"),
     (Record::Final, "14 1 "),
     (Record::Hold(Hold { seconds: 60, until: -1 }), "12 1 3c000000ffffffffffffffff"),
+    (Record::Account(b"al"), "13 0 616c"),
+    (Record::By(By { seconds: -2, flags: 3 }), "15 0 feffffff03"),
     (Record::Notify(3), "10 1 03"),
     (Record::Original(b"rfc822;b@x"), "11 0 7266633832323b624078"),
     (Record::Recipient(b"b@x"), "2 1 624078"),

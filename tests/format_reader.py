@@ -49,10 +49,10 @@ def holds(n, used, key, ident):
 
 
 def records(envelope):
-    lengths = {4: 4, 5: 32, 6: 0, 7: 0, 8: 1, 10: 1, 12: 12}
+    lengths = {4: 4, 5: 32, 6: 0, 7: 0, 8: 1, 10: 1, 12: 12, 14: 0, 15: 5}
     while envelope:
         kind, flags, length = struct.unpack("<BBH", envelope[:4])
-        assert kind in range(1, 13) or not flags & 1, "a later version"
+        assert kind in range(1, 16) or not flags & 1, "a later version"
         assert len(envelope) >= 4 + length == 4 + lengths.get(kind, length) and length <= 512, "no envelope"
         yield f"{kind} {flags} {envelope[4:4 + length].hex()}\n"
         envelope = envelope[4 + length:]

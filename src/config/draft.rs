@@ -315,6 +315,7 @@ fn machine_defaults(host: &Host<'_>) -> Config {
         reply_timeout: Duration::ZERO,
         retry: Vec::new(),
         expire: Duration::ZERO,
+        delay_notice: Duration::ZERO,
         hold_max: Duration::ZERO,
         log: Log::Info,
     }

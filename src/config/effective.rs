@@ -97,6 +97,7 @@ fn write_limits(out: &mut impl Write, config: &Config) -> Result {
     let retry: Vec<String> = config.retry.iter().copied().map(write_time).collect();
     pair(out, "retry", retry.join(" "))?;
     pair(out, "expire", write_time(config.expire))?;
+    pair(out, "delay-notice", write_time(config.delay_notice))?;
     pair(out, "hold-max", write_time(config.hold_max))?;
     let log = match config.log {
         Log::Error => "error",
@@ -170,6 +171,7 @@ mod tests {
         reply-timeout = 2m
         retry = 1s, 2s
         expire = 1d
+        delay-notice = 4h
         hold-max = 2h
         log = debug
         [listen smtps]

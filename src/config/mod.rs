@@ -95,6 +95,8 @@ pub struct Config {
     pub retry: Vec<Duration>,
     /// How long, in running time, delivery is tried.
     pub expire: Duration,
+    /// When a sender is told that a mail takes long, if he asked to be; zero: never.
+    pub delay_notice: Duration,
     /// How far ahead a sender may ask for a mail to go; zero: not at all.
     pub hold_max: Duration,
     /// What is logged.

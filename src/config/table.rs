@@ -289,6 +289,15 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Global,
+        name: "delay-notice",
+        kind: Kind::Time { least: 0, most: 100 * DAY },
+        default: "0s",
+        help: "After how long a sender who asked for it (NOTIFY=DELAY) is told that a mail still \
+               waits; 0s: never, since a device that is often offline would tell it often.",
+        set: |draft, given| given.time().map(|time| draft.config.delay_notice = time),
+    },
+    Key {
+        section: Section::Global,
         name: "hold-max",
         kind: Kind::Time { least: 0, most: 100 * DAY },
         default: "7d",

@@ -35,6 +35,9 @@ pub(super) fn mail_records(
     if let Some(hold) = times.hold {
         each(&Record::Hold(hold))?;
     }
+    if let Some(by) = times.by {
+        each(&Record::By(by))?;
+    }
     if let Some(envid) = parameters.envid {
         let mut text = Text::<ENVELOPE_ID_BYTES_MAX>::new();
         // A Text cuts what is too long; decoded, it is shorter than it was.

@@ -588,7 +588,8 @@ impl Adopted {
             | Record::Notify(_)
             | Record::Binary
             | Record::Hold(_)
-            | Record::Final => {
+            | Record::Final
+            | Record::By(_) => {
                 return Err(Fault::Bad("it asks for what sendmail cannot ask"));
             }
         }

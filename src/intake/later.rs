@@ -1,16 +1,19 @@
-//! What a sender wants of a mail's time, HOLDFOR and HOLDUNTIL (RFC 4865): may he, and what of it
-//! is kept.
+//! What a sender wants of a mail's time, HOLDFOR and HOLDUNTIL (RFC 4865) and BY (RFC 2852): may
+//! he, and what of it is kept.
 //!
-//! Only who may relay is heard: the extension is one of submission. A hold is kept as running time
+//! Only who may relay is heard: to hold is an extension of submission, and to others no report may
+//! go. A hold is kept as running time
 //! and, where the clock here can be trusted, as a time of day too (`relay/hold.rs` says what counts
 //! when). A time of day is refused while the clock is not set; it would mean nothing.
 //!
-//! Read first: RFC 4865 §4.
+//! Read first: RFC 4865 §4, RFC 2852 §4.
 
 use super::session::Work;
 use crate::base::time::UnixTime;
 use crate::config::Config;
-use crate::queue::envelope::Hold;
+use crate::limits::DELIVER_BY_SECONDS_MIN;
+use crate::queue::envelope::{By, Hold};
+use crate::smtp::deliver_by::DeliverBy;
 use crate::smtp::offer::{HoldMax, Offers};
 use crate::smtp::parameter::{self, MailParameters};
 use crate::smtp::reply::Reply;
@@ -19,12 +22,13 @@ use crate::smtp::reply::Reply;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Times {
     pub(super) hold: Option<Hold>,
+    pub(super) by: Option<By>,
 }
 
 impl Times {
     /// True if something has to be looked at before it goes.
     pub(super) fn are_any(&self) -> bool {
-        self.hold.is_some()
+        self.hold.is_some() || self.by.is_some()
     }
 }
 
@@ -34,6 +38,7 @@ impl Work {
         let seconds = u32::try_from(config.hold_max.as_secs()).unwrap_or(u32::MAX);
         let until = UnixTime { seconds: unix.seconds.saturating_add(seconds.into()), ..unix };
         offers.hold = (offers.dsn && seconds > 0).then_some(HoldMax { seconds, until });
+        offers.deliver_by = offers.dsn.then_some(DELIVER_BY_SECONDS_MIN);
     }
 
     /// What `parameters` say of it, or why not.
@@ -43,13 +48,23 @@ impl Work {
         config: &Config,
         unix: UnixTime,
     ) -> Result<Times, Reply> {
-        let Some(asked) = parameters.hold else { return Ok(Times::default()) };
-        if !self.granted().relay {
+        let MailParameters { hold, by, .. } = *parameters;
+        if (hold.is_some() || by.is_some()) && !self.granted().relay {
             return Err(Reply::LOGIN_FIRST);
         }
-        let hold = judge(asked, config.hold_max.as_secs(), unix)?;
-        Ok(Times { hold: Some(hold) })
+        let hold = hold.map(|hold| judge(hold, config.hold_max.as_secs(), unix)).transpose()?;
+        Ok(Times { hold, by: by.map(promise).transpose()? })
     }
+}
+
+/// What is kept of a wish to be delivered in time; what is sure to be late is refused.
+fn promise(asked: DeliverBy) -> Result<By, Reply> {
+    let DeliverBy { seconds, is_final, is_traced } = asked;
+    if is_final && i64::from(seconds) < DELIVER_BY_SECONDS_MIN.into() {
+        return Err(Reply::TOO_SOON);
+    }
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    Ok(By { seconds, flags: flag(is_final, By::RETURN) | flag(is_traced, By::TRACE) })
 }
 
 /// What is kept of a wish to be held for `most` seconds or fewer.

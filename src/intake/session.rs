@@ -35,7 +35,7 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
-use crate::smtp::parameter::{MailParameters, RcptParameters};
+use crate::smtp::parameter::{MailParameters, Notify, RcptParameters};
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{Event, Server};
@@ -497,7 +497,10 @@ impl Work {
         match recorded {
             Ok(lanes) => {
                 transaction.needs |= lanes.unwrap_or(0);
-                transaction.is_open_ended |= lanes.is_none();
+                // Its time is found when the envelope is read, not before.
+                let is_timed = !context.config.delay_notice.is_zero()
+                    && parameters.notify.is_some_and(|notify| notify.has(Notify::DELAY));
+                transaction.is_open_ended |= lanes.is_none() || is_timed;
                 Reply::RECIPIENT_OK
             }
             Err(error) => {

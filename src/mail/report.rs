@@ -24,6 +24,7 @@ use crate::base::time::{Now, UnixTime};
 use crate::limits::{DOMAIN_BYTES_MAX, REMOTE_TEXT_BYTES_MAX, TEXT_LINE_BYTES_MAX};
 use crate::mail::address::{Address, is_visible};
 use crate::mail::stamp::{write_date, write_message_id};
+use crate::mail::timestamp::write_timestamp;
 use core::fmt::{self, Write};
 
 /// RFC 3461 §4.2: an ORCPT has at most 500 characters.
@@ -40,6 +41,8 @@ pub enum Cause {
     Expired,
     /// An administrator of this machine sent it back.
     Returned,
+    /// Its sender wanted it delivered by a time that has come.
+    Late,
 }
 
 /// What a report is about.
@@ -51,6 +54,8 @@ pub enum Tidings {
     Success,
     /// Some have and some have not.
     Both,
+    /// Nobody of these has got it yet.
+    Delay,
 }
 
 /// What is returned with it.
@@ -71,6 +76,8 @@ pub enum Action {
     Delivered,
     /// The next hop has it, and tells nothing.
     Relayed,
+    /// It is tried again.
+    Delayed,
 }
 
 /// What a report says of the message that failed.
@@ -98,6 +105,10 @@ pub struct Report<'a> {
     pub enclosure: Enclosure,
     /// The sender's ENVID, decoded, if there was one.
     pub envid: Option<&'a str>,
+    /// It was held for so many seconds, or until then.
+    pub hold: Option<(u32, Option<UnixTime>)>,
+    /// By when it was to be delivered.
+    pub deliver_by: Option<UnixTime>,
 }
 
 /// What a report says of one recipient.
@@ -116,6 +127,8 @@ pub struct ReportedRecipient<'a> {
     pub remote: Option<&'a str>,
     /// The next hop's words, code first; or our own.
     pub text: &'a str,
+    /// How long it is tried yet.
+    pub retry_until: Option<UnixTime>,
 }
 
 /// Writes the report's header, and the opening words of the part for people.
@@ -148,6 +161,7 @@ const fn subject(tidings: Tidings) -> &'static str {
         Tidings::Failure => "Undelivered mail returned to sender",
         Tidings::Success => "Mail delivered",
         Tidings::Both => "Mail delivered to some, and not to others",
+        Tidings::Delay => "Mail not delivered yet, and tried again",
     }
 }
 
@@ -157,6 +171,14 @@ const fn opening(tidings: Tidings, cause: Cause) -> &'static str {
         (Tidings::Both, _) => {
             "Your mail could be delivered to some of the recipients below, and will\r\n\
              not be delivered to the others:\r\n"
+        }
+        (Tidings::Delay, _) => {
+            "Your mail could not be delivered yet to the recipients below. It is tried\r\n\
+             again; you need not send it again.\r\n"
+        }
+        (Tidings::Failure, Cause::Late) => {
+            "Your mail could not be delivered to the recipients below in the time that\r\n\
+             you gave for it. It will not be tried any more.\r\n"
         }
         (Tidings::Failure, Cause::Expired) => {
             "Your mail could not be delivered in time to the recipients below. It was\r\n\
@@ -193,6 +215,9 @@ pub fn write_explanation(out: &mut dyn Write, recipient: &ReportedRecipient<'_>)
         (Action::Relayed, None) => {
             return write!(out, "    What happened: it was handed on: {text}\r\n");
         }
+        (Action::Delayed, _) => {
+            return write!(out, "    What happened: {text}\r\n");
+        }
         (Action::Failed, Some(remote)) => {
             write!(out, "    What happened: {remote} answered:\r\n    {text}\r\n")?;
         }
@@ -212,7 +237,23 @@ pub fn write_status_head(out: &mut dyn Write, report: &Report<'_>) -> fmt::Resul
     write!(out, "Reporting-MTA: dns; {hostname}\r\n")?;
     write!(out, "X-Mote-Queue-ID: {}\r\nArrival-Date: ", Base62(report.original_id))?;
     write_date(out, report.arrival, report.now.zone_minutes)?;
-    out.write_str("\r\n")
+    out.write_str("\r\n")?;
+    if let Some(time) = report.deliver_by {
+        // RFC 2852 §5.
+        out.write_str("Deliver-By-Date: ")?;
+        write_date(out, time, report.now.zone_minutes)?;
+        out.write_str("\r\n")?;
+    }
+    match report.hold {
+        // RFC 4865 §5.
+        Some((_, Some(time))) => {
+            out.write_str("Future-Release-Request: until;")?;
+            write_timestamp(out, time)?;
+            out.write_str("\r\n")
+        }
+        Some((seconds, None)) => write!(out, "Future-Release-Request: for;{seconds}\r\n"),
+        None => Ok(()),
+    }
 }
 
 /// Writes the fields for programs about `recipient` (RFC 3464 §2.3).
@@ -235,6 +276,7 @@ pub fn write_status(out: &mut dyn Write, recipient: &ReportedRecipient<'_>) -> f
         Action::Failed => ("failed", if class == 4 { 4 } else { 5 }),
         Action::Delivered => ("delivered", 2),
         Action::Relayed => ("relayed", 2),
+        Action::Delayed => ("delayed", 4),
     };
     write!(out, "Action: {action}\r\n")?;
     write!(out, "Status: {class}.{}.{}\r\n", subject.min(999), detail.min(999))?;
@@ -242,10 +284,14 @@ pub fn write_status(out: &mut dyn Write, recipient: &ReportedRecipient<'_>) -> f
     match recipient.remote {
         Some(remote) => {
             let remote = Clean(remote, DOMAIN_BYTES_MAX);
-            write!(out, "Remote-MTA: dns; {remote}\r\nDiagnostic-Code: smtp; {text}\r\n")
+            write!(out, "Remote-MTA: dns; {remote}\r\nDiagnostic-Code: smtp; {text}\r\n")?;
         }
-        None => write!(out, "Diagnostic-Code: x-mote; {text}\r\n"),
+        None => write!(out, "Diagnostic-Code: x-mote; {text}\r\n")?,
     }
+    let Some(until) = recipient.retry_until else { return Ok(()) };
+    out.write_str("Will-Retry-Until: ")?;
+    write_date(out, until, 0)?;
+    out.write_str("\r\n")
 }
 
 /// Writes the head of the part that holds what is returned.
@@ -450,6 +496,8 @@ mod tests {
             cause: Cause::Refused,
             enclosure: Enclosure::Header,
             envid: Some("QQ314159"),
+            hold: None,
+            deliver_by: None,
         }
     }
 
@@ -463,6 +511,7 @@ mod tests {
                 status: (5, 1, 1),
                 remote: Some("mx.example.org"),
                 text: "550 5.1.1 No such user",
+                retry_until: None,
             },
             ReportedRecipient {
                 address: "eve",
@@ -471,6 +520,7 @@ mod tests {
                 status: (4, 4, 7),
                 remote: None,
                 text: "no relay could be reached",
+                retry_until: None,
             },
         ];
         let expected = r#"From: Mail Delivery System <MAILER-DAEMON@mote.example.net>
@@ -548,6 +598,7 @@ Subject: x
             status: (5, 0, 0),
             remote: Some("mx.example.org"),
             text: "250 2.0.0 Ok",
+            retry_until: None,
         };
         let delivered = ReportedRecipient { action: Action::Delivered, address: "eve", ..base };
         let delivered = ReportedRecipient { original: None, remote: None, ..delivered };
@@ -585,6 +636,7 @@ Subject: x
                 status: (u8::MAX, u16::MAX, u16::MAX),
                 remote: Some(&foreign),
                 text: &foreign,
+                retry_until: None,
             };
             let base = report();
             let report =

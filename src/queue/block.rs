@@ -207,7 +207,8 @@ impl State {
     pub const DEAD: u16 = 1;
     /// Held by an administrator, or because its state was lost.
     pub const HELD: u16 = 2;
-    // 4: a delay notice has been sent; none are sent yet.
+    /// Its sender has been told that it takes long.
+    pub const NOTICED: u16 = 4;
     /// Damage was found; held until an administrator decides.
     pub const DAMAGED: u16 = 8;
     /// Its envelope's wish to be held counts no more.

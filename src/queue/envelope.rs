@@ -49,6 +49,8 @@ pub enum Record<'a> {
     Account(&'a [u8]),
     /// An alias has led to the recipient that follows: no alias is looked for any more.
     Final,
+    /// BY=: by when it is to be delivered.
+    By(By),
 }
 
 /// How long a message is to stay.
@@ -108,6 +110,43 @@ impl Said {
     }
 }
 
+/// By when a message is to be delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct By {
+    /// So many seconds of running after its arrival, or after its hold.
+    pub seconds: i32,
+    /// [`By::RETURN`] and [`By::TRACE`].
+    pub flags: u8,
+}
+
+impl By {
+    /// What is late is returned; else its sender is told, and it goes on.
+    pub const RETURN: u8 = 1;
+    /// Its sender is told of each server that hands it on.
+    pub const TRACE: u8 = 2;
+
+    fn to_bytes(self) -> [u8; 5] {
+        let [a, b, c, d] = self.seconds.to_le_bytes();
+        [a, b, c, d, self.flags]
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<By> {
+        let (seconds, flags) = bytes.split_first_chunk()?;
+        let [flags] = *flags else { return None };
+        Some(By { seconds: i32::from_le_bytes(*seconds), flags })
+    }
+
+    /// True if what is late is returned.
+    pub fn is_final(self) -> bool {
+        self.flags & By::RETURN != 0
+    }
+
+    /// True if its sender is told of each server that hands it on.
+    pub fn is_traced(self) -> bool {
+        self.flags & By::TRACE != 0
+    }
+}
+
 /// The envelope cannot be understood by this version, or is not one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unreadable;
@@ -126,12 +165,13 @@ const ORIGINAL: u8 = 11;
 const HOLD: u8 = 12;
 const ACCOUNT: u8 = 13;
 const FINAL: u8 = 14;
+const BY: u8 = 15;
 
 impl Record<'_> {
     /// Hands the record's bytes to `each`, head and value, in one or two pieces. A value beyond
     /// [`VALUE_BYTES_MAX`] is cut: every caller's grammar keeps its values shorter.
     pub fn encode<E>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let (number, byte, hold);
+        let (number, byte, hold, by);
         let (kind, flags, value): (u8, u8, &[u8]) = match self {
             Record::Sender(address) => (SENDER, CRITICAL, address),
             Record::Recipient(address) => (RECIPIENT, CRITICAL, address),
@@ -160,6 +200,10 @@ impl Record<'_> {
             Record::Account(name) => (ACCOUNT, 0, name),
             // Whoever looked for one all the same might go in a circle.
             Record::Final => (FINAL, CRITICAL, &[]),
+            Record::By(until) => {
+                by = until.to_bytes();
+                (BY, 0, &by)
+            }
         };
         let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
         let length = u16::try_from(value.len()).unwrap_or(0).to_le_bytes();
@@ -228,7 +272,7 @@ impl RecordReader {
             return Ok(taken);
         }
         let length = usize::from(u16::from_le_bytes([low, high]));
-        if !(SENDER..=FINAL).contains(&kind) {
+        if !(SENDER..=BY).contains(&kind) {
             if flags & CRITICAL != 0 {
                 return Err(Unreadable);
             }
@@ -278,6 +322,7 @@ impl RecordReader {
             ORIGINAL => Record::Original(value),
             HOLD => Record::Hold(Hold::from_bytes(value).ok_or(Unreadable)?),
             ACCOUNT => Record::Account(value),
+            BY => Record::By(By::from_bytes(value).ok_or(Unreadable)?),
             _ => return Err(Unreadable),
         })
     }
@@ -343,6 +388,7 @@ mod tests {
             Record::Recipient(b"c@example.net"),
             Record::Hold(Hold { seconds: 86_400, until: -2 }),
             Record::Account(b"alice"),
+            Record::By(By { seconds: -2, flags: 3 }),
         ];
         let bytes = encoded(&records);
         let expected: Vec<String> = records.iter().map(|r| format!("{r:?}")).collect();
@@ -368,6 +414,7 @@ mod tests {
             &[8, 0, 0, 0],
             &[10, 1, 2, 0, 9, 9],
             &[12, 1, 4, 0, 9, 9, 9, 9],
+            &[15, 0, 4, 0, 9, 9, 9, 9],
         ] {
             assert_eq!(decoded(wrong_length, 0), Err(Unreadable), "{wrong_length:?}");
         }

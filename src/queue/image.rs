@@ -341,6 +341,7 @@ impl Queue {
         self.index.needs.set(slot, needs);
         self.index.ready.set(slot, needs);
         self.index.later.set(slot, 0);
+        self.index.deadline.set(slot, 0);
     }
 
     /// One sync for everything that was finished since the last (I1); `each` gets every owner on

@@ -1,6 +1,6 @@
 //! What the queue knows in memory of every slot: parallel rows, made once, never searched by hash.
 //!
-//! 53 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel
+//! 57 bytes a slot, of which untouched ones cost 4: but for `link` a row is zeroed by the kernel
 //! and zero means free. `needs`, `ready` and `due` belong to the relay; the queue only keeps them.
 
 use super::block::State;
@@ -72,6 +72,8 @@ pub(super) struct Index {
     pub(super) ready: Row<u32>,
     /// `run` until which a sender wants it held; 0 for none.
     pub(super) later: Row<u32>,
+    /// `run` at which its sender is to be told, or it is too late; 0 for none.
+    pub(super) deadline: Row<u32>,
     slots: u32,
     free: u32,
     cursor: u32,
@@ -112,6 +114,7 @@ impl Index {
             needs: Row::new(slots),
             ready: Row::new(slots),
             later: Row::new(slots),
+            deadline: Row::new(slots),
             slots,
             free: slots,
             cursor: 0,

@@ -31,6 +31,10 @@ pub struct Waiting {
     pub later: Option<u64>,
     /// Its sender's wish to have it held counts no more.
     pub released: bool,
+    /// `run` at which its sender is to be told, or it is too late.
+    pub deadline: Option<u64>,
+    /// Its sender has been told that it takes long.
+    pub noticed: bool,
     /// `run` at which it is due.
     pub due: u64,
     /// Lanes that have unfinished recipients; 0 when not known yet.
@@ -60,6 +64,8 @@ impl Queue {
             importing: self.index.imported.get(slot) != 0,
             arrival: self.index.arrival.get(slot).into(),
             later: Some(self.index.later.get(slot).into()).filter(|later| *later != 0),
+            deadline: Some(self.index.deadline.get(slot).into()).filter(|at| *at != 0),
+            noticed: state.flags & State::NOTICED != 0,
             released: state.flags & State::RELEASED != 0,
             due: self.index.due.get(slot).into(),
             needs: self.index.needs.get(slot),
@@ -99,6 +105,14 @@ impl Queue {
         if self.live_state(ticket).is_some() {
             let later = later.map_or(0, |later| u32::try_from(later).unwrap_or(u32::MAX).max(1));
             self.index.later.set(ticket.slot, later);
+        }
+    }
+
+    /// When the relay has to look at it, whether or not it is due.
+    pub fn set_deadline(&mut self, ticket: Ticket, deadline: Option<u64>) {
+        if self.live_state(ticket).is_some() {
+            let deadline = deadline.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX).max(1));
+            self.index.deadline.set(ticket.slot, deadline);
         }
     }
 

@@ -15,6 +15,8 @@
 //! before its bytes.
 
 use super::additions::{ADDITIONS_BYTES_MAX, arrival, outgoing_sender, traits, write_additions};
+use super::hop::{Hop, own_reply};
+use super::late;
 use super::ledger::Ledger;
 use super::route::{self, By, Qualified, Stead, goes_to};
 use super::wishes::{RecipientWishes, Wishes};
@@ -37,7 +39,7 @@ use crate::relay::route::Destination;
 use crate::smtp::client::{Client, Particulars};
 use crate::smtp::data::{DotWriter, FINISH_BYTES_MAX};
 use crate::smtp::peer_offer::PeerOffer;
-use crate::smtp::reply::{RemoteReply, Status};
+use crate::smtp::reply::RemoteReply;
 use core::fmt::Write as _;
 
 /// How far it has come.
@@ -51,14 +53,6 @@ enum Phase {
     /// All of the message is out, the dot may not be.
     End,
     AwaitFinal,
-}
-
-/// What matters here of what a next hop offers; a mailbox takes everything.
-#[derive(Clone, Copy, Debug)]
-struct Hop {
-    utf8: bool,
-    /// Reports of success are its business.
-    dsn: bool,
 }
 
 /// A recipient that waits until it may be asked.
@@ -133,7 +127,7 @@ impl Attempt {
             recipient: Text::new(),
             additions: Text::new(),
             wishes: Wishes::default(),
-            hop: Hop { utf8: true, dsn: false },
+            hop: Hop::MAILBOX,
             is_begun: false,
             pending: None,
             skip: 0,
@@ -157,19 +151,20 @@ impl Attempt {
         let now = scope.now.instant;
         if self.number == 0 {
             let offer = client.offer();
-            self.hop = Hop { utf8: offer.utf8, dsn: offer.dsn };
+            self.hop = Hop::of(offer);
             self.choose(offer.recipients_max, block, scope)?;
         }
         while self.phase == Phase::Envelope {
             if let Some(pending) = &self.pending {
                 if !self.is_begun {
-                    if let Some(reply) = self.obstacle(client.offer()) {
+                    let age = age(self.ticket(), scope);
+                    if let Some(reply) = self.obstacle(client.offer(), age) {
                         self.read_refused(block, scope)?;
                         self.ledger.all_refused_here(reply);
                         self.phase = Phase::Refused;
                         return Ok(());
                     }
-                    self.begin(client, out, now);
+                    self.begin(client, out, age, now);
                     continue;
                 }
                 if client.is_full() {
@@ -215,7 +210,7 @@ impl Attempt {
         Ok(())
     }
 
-    fn begin(&mut self, client: &mut Client, out: &mut Buffer, now: Instant) {
+    fn begin(&mut self, client: &mut Client, out: &mut Buffer, age: u64, now: Instant) {
         let header = self.message.header();
         let from = Address::parse_utf8(self.sender.as_str().as_bytes()).ok();
         let particulars = Particulars {
@@ -225,13 +220,14 @@ impl Attempt {
             utf8: self.wishes.is_utf8,
             ret: self.wishes.ret,
             envid: self.wishes.envid.as_str(),
+            by: self.wishes.by.map(|by| late::remaining(by, age)),
         };
         client.begin_mail(out, from, &particulars, now);
         self.is_begun = true;
     }
 
     /// Why this next hop cannot have the message, if it cannot.
-    fn obstacle(&self, offer: &PeerOffer) -> Option<RemoteReply> {
+    fn obstacle(&self, offer: &PeerOffer, age: u64) -> Option<RemoteReply> {
         let has_utf8 = traits(self.message.header()).has(Traits::EIGHT_BIT_HEADER)
             || !self.sender.as_str().is_ascii();
         if self.wishes.is_binary && !offer.binary {
@@ -239,7 +235,9 @@ impl Attempt {
         } else if self.wishes.is_utf8 && has_utf8 && !offer.utf8 {
             Some(own_reply((6, 7), "The next server takes no international mail (SMTPUTF8)"))
         } else {
-            None
+            // RFC 2852 §4: 5.4.7.
+            let words = self.wishes.by.and_then(|by| late::obstacle(by, age, offer.deliver_by));
+            words.map(|words| own_reply((4, 7), words))
         }
     }
 
@@ -385,8 +383,11 @@ impl Attempt {
         let is_replaced = by == By::To && replaced.as_str() != recipient.as_str();
         // RFC 3461 §5.2.7: where several become one, nobody can answer for each of them.
         let is_merged = is_replaced && recipients > 1;
-        let is_told = !self.hop.dsn || is_merged;
-        if wishes.wants_success() && is_told && !matches!(destination, Destination::Discard) {
+        let is_told = wishes.wants_success() && (!self.hop.dsn || is_merged);
+        let knows = self.hop.deliver_by;
+        let is_traced = self.wishes.by.is_some_and(|by| late::is_told(by, knows, &wishes));
+        let is_told = is_told || is_traced && destination.is_remote();
+        if is_told && !matches!(destination, Destination::Discard) {
             self.ledger.success |= bit;
         }
         if is_merged {
@@ -577,10 +578,10 @@ impl Attempt {
     }
 }
 
-/// A refusal of our own: 554 5.x.x.
-fn own_reply((subject, detail): (u16, u16), text: &str) -> RemoteReply {
-    let status = Some(Status { class: 5, subject, detail });
-    RemoteReply { code: 554, status, text: Text::from(text) }
+/// Seconds of running since it came, or since a hold was over.
+fn age<D>(ticket: Ticket, scope: &Scope<'_, D>) -> u64 {
+    let since = scope.queue.waiting(ticket).map_or(0, |waiting| waiting.arrival);
+    scope.queue.run(scope.now.instant).saturating_sub(since)
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ impl Forwarder {
         if open.is_reported
             && let Some(place) = self.reported.get_mut(slot)
         {
-            *place = Some(Reported { ticket, failed: ledger.failed, told: open.told });
+            let (failed, told) = (ledger.failed, open.told);
+            *place = Some(Reported { failed, told, ..Reported::nothing(ticket) });
         }
         let Some(waiting) = queue.waiting(ticket) else { return };
         let mut needs = waiting.needs;
@@ -168,7 +169,7 @@ impl Forwarder {
         }
         let ready = waiting.ready & !bit.unwrap_or(u32::MAX);
         queue.plan(ticket, needs, ready, due);
-        self.scan_by(due);
+        self.scan_by(waiting.deadline.map_or(due, |deadline| due.min(deadline)));
         if let Some(reply) = ledger.login_trouble {
             let mut words = Text::<256>::new();
             // A Text cuts what is too long, it never fails.
@@ -246,11 +247,15 @@ impl Forwarder {
     ) {
         let slot = owner.saturating_sub(self.owner_base) as usize;
         let Some(reported) = self.reported.get_mut(slot).and_then(Option::take) else { return };
-        let Reported { ticket, failed, told } = reported;
+        let Reported { ticket, failed, told, copied, is_notice } = reported;
         let now = context.now.instant;
         match verdict {
             Ok(receipt) => {
-                context.queue.mark_done(ticket, failed | told, now);
+                if is_notice {
+                    context.queue.set_flag(ticket, MessageState::NOTICED, true, now);
+                    return self.fresh(receipt.ticket(), context);
+                }
+                context.queue.mark_done(ticket, failed | told | copied, now);
                 self.counters.failed += u64::from(failed.count_ones());
                 self.fresh(receipt.ticket(), context);
                 // The others of that message may have been made due meanwhile.
@@ -262,7 +267,7 @@ impl Forwarder {
                 if told != 0 {
                     context.queue.mark_done(ticket, told, now);
                 }
-                // The others fail again at the next attempt, and are reported then.
+                // The others fail again at the next attempt, and are reported or copied then.
                 self.retry(context.queue, ticket);
             }
         }

@@ -10,6 +10,7 @@
 //! While there is no room for it the old one stays, and it is tried again after [`PAUSE`].
 
 use super::forwarder::{Context, Forwarder, Reported};
+use super::late;
 use super::route::{self, Stead};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
@@ -77,7 +78,7 @@ impl Forwarder {
         let mut copyist = Copyist { config, queue, disk: *world, now: *now, reading, writing };
         match copyist.copy(ticket, recipients, owner) {
             Ok((copy, taken, count)) => {
-                *place = Some(Reported { ticket, failed: 0, told: taken });
+                *place = Some(Reported { copied: taken, ..Reported::nothing(ticket) });
                 let (id, copy) = (Base62(ticket.seq), Base62(copy.seq));
                 log::info!("{id}: for {count} by the aliases as they are now, as {copy}");
                 true
@@ -136,6 +137,8 @@ impl<D: Disk> Copyist<'_, D> {
         draft: &mut Draft,
     ) -> Result<u128, Uncopied> {
         let Copyist { config, queue, disk, reading, writing, .. } = self;
+        let since = queue.waiting(message.ticket()).map_or(0, |waiting| waiting.arrival);
+        let age = queue.run(self.now.instant).saturating_sub(since);
         let (mut number, mut taken) = (0, 0);
         let mut said = Said::default();
         while let Some(record) = message.record(queue, *disk, reading)? {
@@ -170,6 +173,11 @@ impl<D: Disk> Copyist<'_, D> {
                             queue.record(*disk, draft, writing, &record)?;
                         }
                     }
+                }
+                // The copy's age begins anew, and its time does not.
+                Record::By(by) => {
+                    let by = Record::By(late::rest(by, age));
+                    queue.record(*disk, draft, writing, &by)?;
                 }
                 other => queue.record(*disk, draft, writing, &other)?,
             }

@@ -72,13 +72,23 @@ pub struct Counters {
 }
 
 /// Recipients that are done once a report is durable.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Reported {
     pub(super) ticket: Ticket,
     pub(super) failed: u128,
-    /// They have got it, and only the word of it is not durable yet; or another message is theirs
-    /// (`expand`).
+    /// They have got it, and only the word of it is not durable yet.
     pub(super) told: u128,
+    /// They get it by the message that has been made instead.
+    pub(super) copied: u128,
+    /// That it takes long, and nothing else.
+    pub(super) is_notice: bool,
+}
+
+impl Reported {
+    /// About nobody.
+    pub(super) const fn nothing(ticket: Ticket) -> Reported {
+        Reported { ticket, failed: 0, told: 0, copied: 0, is_notice: false }
+    }
 }
 
 /// See the module's head.

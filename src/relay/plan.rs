@@ -8,13 +8,16 @@
 use super::domains::{self, NO_LANE_WAIT};
 use super::forwarder::{Context, Forwarder, NEVER};
 use super::hold;
+use super::late::Haste;
 use super::ledger::Ledger;
 use super::mailbox::Mailbox;
 use super::route::{self, HOLD, Stead};
 use super::settle::Settlement;
+use super::wishes::Wishes;
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
 use crate::base::time::Now;
+use crate::limits::REMOTE_TEXT_BYTES_MAX;
 use crate::mail::address::Address;
 use crate::mail::aliases::Addressee;
 use crate::mail::report::Cause;
@@ -54,6 +57,8 @@ struct Needs {
     held: Option<u64>,
     /// Those who are several now.
     several: u128,
+    /// What it says of time.
+    haste: Haste,
 }
 
 impl Forwarder {
@@ -79,6 +84,7 @@ impl Forwarder {
                     self.scan_by(due);
                     return 0;
                 }
+                self.set_deadline(ticket, &needs.haste, context);
                 needs.lanes
             }
             Err(error) => {
@@ -112,9 +118,14 @@ impl Forwarder {
         let mut needs = Needs::default();
         let mut number = 0u32;
         let mut is_final = false;
+        let mut wishes = Wishes::default();
         while let Some(record) = message.record(queue, *world, reading)? {
             let text = match record {
                 Record::Recipient(text) => text,
+                Record::By(by) => {
+                    needs.haste.by = Some(by);
+                    continue;
+                }
                 Record::Hold(asked) => {
                     let arrival = message.header().run;
                     needs.held = stay(queue, ticket, asked, arrival, *now);
@@ -127,15 +138,20 @@ impl Forwarder {
                     is_final = true;
                     continue;
                 }
-                _ => continue,
+                other => {
+                    wishes.note(&other);
+                    continue;
+                }
             };
             let is_final = core::mem::take(&mut is_final);
             let recipient = Address::parse_utf8(text).map_err(|_| ReadError::Unreadable)?;
             let bit = 1u128.checked_shl(number).ok_or(ReadError::Unreadable)?;
             number += 1;
+            let asked = wishes.take_recipient();
             if queue.is_done(ticket, bit) {
                 continue;
             }
+            needs.haste.note(&asked);
             let recipient = Addressee { address: recipient, is_final };
             match route::stead(config, recipient) {
                 Stead::Several(_) => needs.several |= bit,
@@ -201,12 +217,14 @@ impl Forwarder {
         let expire = context.config.expire.as_secs();
         let expires = waiting.arrival + expire;
         let has_expired = run >= expires;
+        let deadline = waiting.deadline.unwrap_or(NEVER);
         // Without lanes it is held by a route, or was put off: there was no room for its report, or
         // its envelope could not be read. Then its time being up is no reason to look again.
         let has_lanes = waiting.needs & !HOLD != 0;
-        if waiting.due > run && !(has_expired && has_lanes) {
+        let is_timely = !has_expired && run < deadline;
+        if waiting.due > run && (is_timely || !has_lanes) {
             if has_lanes {
-                self.scan_next = self.scan_next.min(expires);
+                self.scan_next = self.scan_next.min(expires).min(deadline);
             }
             self.scan_next = self.scan_next.min(waiting.due);
             return false;
@@ -221,14 +239,21 @@ impl Forwarder {
             return reads;
         }
         // A hold that is over makes it young again.
-        let expires = context.queue.waiting(ticket).map_or(expires, |now| now.arrival + expire);
-        let has_expired = run >= expires;
-        if has_expired && needs != HOLD {
-            self.expire(ticket, needs, context);
-            return true;
-        }
+        let routed = context.queue.waiting(ticket).unwrap_or(*waiting);
+        let expires = routed.arrival + expire;
         if needs != HOLD {
+            if run >= expires {
+                self.expire(ticket, needs, Cause::Expired, context);
+                return true;
+            }
             self.scan_next = self.scan_next.min(expires);
+            if run >= routed.deadline.unwrap_or(NEVER) && self.overdue(ticket, needs, context) {
+                return true;
+            }
+            if waiting.due > run {
+                self.scan_next = self.scan_next.min(waiting.due);
+                return true;
+            }
         }
         context.queue.plan(ticket, needs, needs & !HOLD, NEVER);
         for lane in self.lanes.iter_mut().filter(|lane| needs & lane.bit() != 0) {
@@ -241,12 +266,52 @@ impl Forwarder {
         self.reported.get(self.senders.len()).is_some_and(Option::is_some)
     }
 
+    /// Its sender is to be told that it takes long, or it is too late: then it is given up.
+    fn overdue<W: Disk + Mailbox>(
+        &mut self,
+        ticket: Ticket,
+        lanes: u32,
+        context: &mut Context<'_, W>,
+    ) -> bool {
+        let run = context.queue.run(context.now.instant);
+        let needs = match self.read_needs(ticket, context) {
+            Ok(needs) => needs,
+            Err(error) => {
+                self.unread(ticket, error, context);
+                return true;
+            }
+        };
+        let Some(waiting) = context.queue.waiting(ticket) else { return true };
+        if Forwarder::is_given_up(&waiting, &needs.haste, run) {
+            self.expire(ticket, lanes, Cause::Late, context);
+            return true;
+        }
+        let words = Text::<REMOTE_TEXT_BYTES_MAX>::from(self.last_words_of(ticket, lanes));
+        self.give_notice(ticket, &needs.haste, needs.moving, words.as_str(), context);
+        false
+    }
+
+    /// What was said last to it, or of its destination.
+    fn last_words_of(&self, ticket: Ticket, lanes: u32) -> &str {
+        let lane = self.lanes.iter().find(|lane| lanes & lane.bit() != 0);
+        let of_lane = lane.map_or("", |lane| lane.last_error.as_str());
+        self.words.of(ticket).unwrap_or(of_lane)
+    }
+
+    fn set_deadline<W>(&mut self, ticket: Ticket, haste: &Haste, context: &mut Context<'_, W>) {
+        let Some(waiting) = context.queue.waiting(ticket) else { return };
+        let deadline = haste.deadline(&waiting, context.config.delay_notice.as_secs());
+        context.queue.set_deadline(ticket, deadline);
+        self.scan_by(deadline.unwrap_or(NEVER));
+    }
+
     /// The time of `ticket` is up: nobody who has not got it gets another try. Who is held by a
     /// route stays held.
     fn expire<W: Disk + Mailbox>(
         &mut self,
         ticket: Ticket,
         lanes: u32,
+        cause: Cause,
         context: &mut Context<'_, W>,
     ) {
         let needs = match self.read_needs(ticket, context) {
@@ -258,7 +323,10 @@ impl Forwarder {
         let lane = self.lanes.iter().find(|lane| lanes & lane.bit() != 0);
         let words = lane.map_or(Text::new(), |lane| lane.last_error);
         let relay = Text::<128>::from(lane.map_or("none", |lane| lane.destination.name()));
-        let mut reason = Text::<256>::from("delivery time expired");
+        let mut reason = Text::<256>::from(match cause {
+            Cause::Late => "not delivered in the time that its sender gave",
+            _ => "delivery time expired",
+        });
         if !words.is_empty() {
             // A Text cuts what is too long, it never fails.
             let _ = write!(reason, "; last: {}", words.as_str());
@@ -269,7 +337,7 @@ impl Forwarder {
             relay: relay.as_str(),
             remote: None,
             reason: reason.as_str(),
-            cause: Cause::Expired,
+            cause,
             success: "sent",
         };
         let slot = self.senders.len();
@@ -339,8 +407,10 @@ mod tests {
     use crate::queue::NotDurable;
     use crate::queue::disk::new_block;
     use crate::queue::draft::{Origin, Summary};
+    use crate::queue::envelope::By;
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
+    use crate::relay::forwarder::Reported;
     use crate::relay::mailbox::MailboxError;
     use core::time::Duration;
 
@@ -384,6 +454,13 @@ mod tests {
         }
 
         fn submit_with(&mut self, records: &[Record<'_>]) -> Ticket {
+            let ticket = self.put(records);
+            self.queue.commit(&mut self.disk, START, |_, receipt| assert!(receipt.is_ok()));
+            ticket
+        }
+
+        /// On the batch.
+        fn put(&mut self, records: &[Record<'_>]) -> Ticket {
             let Office { disk, queue, .. } = self;
             let mut buffer = new_block();
             let mut draft = queue.begin(disk, Origin::Client, None).unwrap();
@@ -391,9 +468,7 @@ mod tests {
                 queue.record(disk, &mut draft, &mut buffer, record).unwrap();
             }
             let summary = Summary::default();
-            let ticket = queue.finish(disk, draft, &mut buffer, 9, summary, START).unwrap();
-            queue.commit(disk, START, |_, receipt| assert!(receipt.is_ok()));
-            ticket
+            queue.finish(disk, draft, &mut buffer, 9, summary, START).unwrap()
         }
 
         fn schedule(&mut self) {
@@ -507,6 +582,87 @@ mod tests {
         assert!(waiting.ready != 0 && waiting.released);
         // Older than the time in which it may be tried, but for the hold.
         assert!(run > 3600 && waiting.arrival == run, "{run} {}", waiting.arrival);
+    }
+
+    /// RFC 2852: what is late is returned with R, and only told of with N, once.
+    #[test]
+    fn what_is_late_is_returned_or_told_of() {
+        for (flags, is_returned) in [(By::RETURN, true), (0, false)] {
+            let mut office = Office::new();
+            let by = Record::By(By { seconds: 600, flags });
+            let records = [Record::Sender(b"a@b"), by, Record::Recipient(b"c@d")];
+            let ticket = office.submit_with(&records);
+            office.schedule();
+            let waiting = office.queue.waiting(ticket).unwrap();
+            assert!(waiting.ready != 0 && waiting.deadline == Some(660), "{waiting:?}");
+            office.now.instant = START + Duration::from_secs(599);
+            office.schedule();
+            assert_eq!(office.queue.batch_len(), 0);
+            let next = office.forwarder.deadline(&office.queue, office.now.instant).unwrap();
+            assert!(next <= START + Duration::from_secs(600), "{next:?}");
+            office.now.instant = START + Duration::from_secs(600);
+            office.schedule();
+            assert_eq!(office.queue.batch_len(), 1);
+            assert!(!office.queue.waiting(ticket).unwrap().noticed, "before it is durable");
+            office.commit();
+            let waiting = office.queue.waiting(ticket);
+            assert_eq!(waiting.is_none(), is_returned);
+            if let Some(waiting) = waiting {
+                assert!(waiting.noticed && waiting.ready != 0 && waiting.deadline.is_none());
+                // Not twice, also not by a new process.
+                office.queue.hurry();
+                office.commit();
+                let now = office.now.instant;
+                office.queue = recover(&mut office.disk, now, 16, None).unwrap().0;
+                office.forwarder = Forwarder::new(&office.config, 0);
+                office.schedule();
+                assert!(office.queue.waiting(ticket).unwrap().noticed);
+                assert_eq!(office.queue.batch_len(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_delay_is_told_to_those_who_asked_where_the_config_says_when() {
+        for (notify, delay, count) in [(4, "10m", 1), (4, "0s", 0), (3, "10m", 0), (0, "10m", 0)] {
+            let mut office = Office::new();
+            let host = Host { hostname: "pi.test", home: "/home", is_embedded: false, run: None };
+            let text = format!("relay = smtp://hub.test\ndelay-notice = {delay}\n");
+            office.config = parse(text.as_bytes(), &host).unwrap();
+            let notify = Record::Notify(notify);
+            let records = [Record::Sender(b"a@b"), notify, Record::Recipient(b"c@d")];
+            office.submit_with(&records);
+            office.schedule();
+            office.now.instant = START + Duration::from_secs(599);
+            office.schedule();
+            assert_eq!(office.queue.batch_len(), 0);
+            for _ in 0..3 {
+                office.now.instant = office.now.instant + Duration::from_secs(1);
+                office.schedule();
+                office.commit();
+            }
+            assert_eq!(office.queue.messages(), 1 + count);
+        }
+    }
+
+    /// The copy that a failed sync took away would have been the only one.
+    #[test]
+    fn who_gets_it_by_a_copy_is_done_when_that_is_durable_and_never_otherwise() {
+        let mut office = Office::new();
+        let ticket = office.submit();
+        let slot = office.forwarder.senders.len() + 1;
+        for is_durable in [false, true] {
+            let reported = Reported { copied: 1, ..Reported::nothing(ticket) };
+            office.forwarder.reported[slot] = Some(reported);
+            office.put(&[Record::Sender(b"a@b"), Record::Recipient(b"e@f")]);
+            let mut verdict = Err(NotDurable);
+            let Office { config, disk, queue, forwarder, now } = &mut office;
+            queue.commit(disk, START, |_, receipt| verdict = receipt);
+            let verdict = if is_durable { verdict } else { Err(NotDurable) };
+            let mut context = Context { config, queue, world: disk, now: *now };
+            forwarder.committed(slot as u32, verdict, &mut context);
+            assert_eq!(office.queue.waiting(ticket).is_none(), is_durable);
+        }
     }
 
     /// Each look through the index tried to write its report, and each report was counted.

@@ -13,11 +13,12 @@
 //! for it, those who failed stay queued and fail again later.
 
 use super::additions::{arrival, traits};
+use super::late;
 use super::ledger::{Ledger, Outcome};
 use super::route::Qualified;
 use super::wishes::{RecipientWishes, Wishes};
 use crate::base::buffer::Text;
-use crate::base::time::Now;
+use crate::base::time::{Now, UnixTime};
 use crate::config::Config;
 use crate::mail::address::Address;
 use crate::mail::header::Traits;
@@ -27,11 +28,11 @@ use crate::mail::report::{
 use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk};
 use crate::queue::draft::{Draft, Origin, QueueError, Summary};
-use crate::queue::envelope::Record;
+use crate::queue::envelope::{By, Record};
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::{Queue, Ticket};
-use crate::smtp::parameter::Return;
+use crate::smtp::parameter::{Notify, Return};
 use crate::smtp::reply::RemoteReply;
 use core::fmt;
 
@@ -84,8 +85,21 @@ pub struct Tale<'a> {
     pub remote: Option<&'a str>,
     /// Why they are not tried any more.
     pub cause: Cause,
+    /// It is not about an end: it takes long.
+    pub notice: Option<Notice>,
     /// What the destination said last, or who has decided, for those whom nobody has refused.
     pub last_words: &'a str,
+}
+
+/// Why somebody is told that it takes long.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice {
+    /// The time in which it was to be delivered is over.
+    pub is_late: bool,
+    /// The time of the key `delay-notice` is.
+    pub is_slow: bool,
+    /// How long it is tried yet.
+    pub seconds_left: u64,
 }
 
 /// Where a report is written.
@@ -134,6 +148,8 @@ impl<D: Disk> Desk<'_, D> {
             cause: tale.cause,
             enclosure: enclosure(&outline, &header),
             envid: (!envid.is_empty()).then(|| envid.as_str()),
+            hold: outline.wishes.hold.map(|hold| (hold.seconds, known_time(hold.until))),
+            deliver_by: outline.wishes.by.map(|by| self.end_of(tale.ticket, by)),
         };
         let mut draft = self.queue.begin(self.disk, Origin::Report, None)?;
         let written = self.write_all(tale, address, &report, &mut draft);
@@ -154,6 +170,14 @@ impl<D: Disk> Desk<'_, D> {
         Message::open(self.queue, self.disk, ticket, self.reading)
     }
 
+    /// When it was to be delivered, by the clock of now.
+    fn end_of(&self, ticket: Ticket, by: By) -> UnixTime {
+        let since = self.queue.waiting(ticket).map_or(0, |waiting| waiting.arrival);
+        let age = self.queue.run(self.now.instant).saturating_sub(since);
+        let UnixTime { seconds, trusted } = self.now.unix;
+        UnixTime { seconds: seconds.saturating_add(late::left(by, age)), trusted }
+    }
+
     /// Reads the envelope: to whom, whether at all, and what is asked.
     fn outline(&mut self, tale: &Tale<'_>, message: &mut Message) -> Result<Outline, ReadError> {
         let mut outline = Outline { sender: Text::new(), wishes: Wishes::default(), tidings: None };
@@ -168,6 +192,7 @@ impl<D: Disk> Desk<'_, D> {
                     let wishes = outline.wishes.take_recipient();
                     outline.tidings = match (tale.action(number, &wishes), outline.tidings) {
                         (None, tidings) => tidings,
+                        (Some(Action::Delayed), _) => Some(Tidings::Delay),
                         (Some(Action::Failed), None | Some(Tidings::Failure)) => {
                             Some(Tidings::Failure)
                         }
@@ -287,6 +312,10 @@ impl<D: Disk> Desk<'_, D> {
                     status: tale.status(number, action),
                     remote: tale.remote.filter(|_| !tale.ledger.is_own(number)),
                     text: words.as_str(),
+                    retry_until: tale.notice.map(|notice| UnixTime {
+                        seconds: self.now.unix.seconds.saturating_add_unsigned(notice.seconds_left),
+                        ..self.now.unix
+                    }),
                 };
                 self.put(draft, |out| write(out, &recipient))?;
             }
@@ -312,6 +341,11 @@ impl<D: Disk> Desk<'_, D> {
     }
 }
 
+/// The time of a hold, unless the clock was not set.
+fn known_time(seconds: i64) -> Option<UnixTime> {
+    (seconds != i64::MAX).then_some(UnixTime { seconds, trusted: true })
+}
+
 /// What is known of a report before it is written.
 struct Outline {
     sender: Text<254>,
@@ -333,7 +367,7 @@ fn enclosure(outline: &Outline, header: &Header) -> Enclosure {
         );
     let is_small = header.message_len <= WHOLE_BYTES_MAX;
     let is_asked = outline.wishes.ret == Some(Return::Full);
-    let has_failed = outline.tidings != Some(Tidings::Success);
+    let has_failed = matches!(outline.tidings, Some(Tidings::Failure | Tidings::Both));
     match is_plain && is_small && is_asked && has_failed {
         true => Enclosure::Message,
         false => Enclosure::Header,
@@ -348,7 +382,11 @@ impl Tale<'_> {
             Outcome::Delivered if !self.ledger.is_told(number) => None,
             Outcome::Delivered if self.remote.is_some() => Some(Action::Relayed),
             Outcome::Delivered => Some(Action::Delivered),
-            Outcome::Deferred => None,
+            Outcome::Deferred => self.notice.and_then(|notice| {
+                let is_never = wishes.notify == Some(Notify::NEVER);
+                let is_wanted = notice.is_slow && wishes.wants_delay();
+                (is_wanted || notice.is_late && !is_never).then_some(Action::Delayed)
+            }),
         }
     }
 
@@ -371,7 +409,10 @@ impl Tale<'_> {
     fn status(&self, number: u8, action: Action) -> (u8, u16, u16) {
         match self.reply(number, action).and_then(|reply| reply.status) {
             Some(status) => (status.class, status.subject, status.detail),
+            // RFC 2852 §4: delivery time expired. A delay has no other reason that is known here.
+            None if action == Action::Delayed => (4, 4, 7),
             None if action != Action::Failed => (2, 0, 0),
+            None if self.cause == Cause::Late => (5, 4, 7),
             // RFC 3463 §3.5: delivery time expired; otherwise nothing more is known.
             None if self.cause == Cause::Expired => (4, 4, 7),
             None => (5, 0, 0),

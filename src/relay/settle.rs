@@ -60,16 +60,21 @@ impl<D: Disk> Desk<'_, D> {
             ledger,
             remote: settlement.remote,
             cause: settlement.cause,
+            notice: None,
             last_words: settlement.reason,
         };
-        // Ahead of the marks: a message whose recipients are all done is gone.
-        let is_reported = ledger.failed != 0 || ledger.told() != 0;
-        let written = if is_reported { self.write(&tale, owner) } else { Ok(Written::None) };
-        let told = if let Ok(Written::Waiting) = written { ledger.told() } else { 0 };
+        // Nothing may come between a report on the batch and its note.
+        let told = if logged.is_ok() { ledger.told() } else { 0 };
         if ledger.delivered & !told != 0 {
             self.queue.mark_done(ticket, ledger.delivered & !told, now);
         }
         logged?;
+        let is_reported = ledger.failed != 0 || told != 0;
+        let written = if is_reported { self.write(&tale, owner) } else { Ok(Written::None) };
+        let told = if let Ok(Written::Waiting) = written { told } else { 0 };
+        if ledger.told() & !told != 0 {
+            self.queue.mark_done(ticket, ledger.told(), now);
+        }
         let mut open = Open { is_deferred: ledger.deferred() != 0, told, ..Open::default() };
         let id = Base62(ticket.seq);
         match written {
@@ -110,7 +115,7 @@ impl<D: Disk> Desk<'_, D> {
                     Outcome::Deferred => "deferred",
                     Outcome::Failed => match settlement.cause {
                         Cause::Refused => "bounced",
-                        Cause::Expired => "expired",
+                        Cause::Expired | Cause::Late => "expired",
                         Cause::Returned => "returned",
                     },
                 };

@@ -7,7 +7,7 @@
 //! Read first: RFC 3461 §5.2.
 
 use crate::base::buffer::Text;
-use crate::queue::envelope::{Hold, Record, VALUE_BYTES_MAX};
+use crate::queue::envelope::{By, Hold, Record, VALUE_BYTES_MAX};
 use crate::smtp::parameter::{ENVELOPE_ID_BYTES_MAX, Notify, Return};
 
 /// See the module's head.
@@ -23,6 +23,8 @@ pub struct Wishes {
     pub envid: Text<ENVELOPE_ID_BYTES_MAX>,
     /// Not before.
     pub hold: Option<Hold>,
+    /// Not after.
+    pub by: Option<By>,
     /// Of the recipient that comes next.
     notify: Option<Notify>,
     is_final: bool,
@@ -50,6 +52,11 @@ impl RecipientWishes {
     pub fn wants_success(&self) -> bool {
         self.notify.is_some_and(|notify| notify.has(Notify::SUCCESS))
     }
+
+    /// And that it takes long? RFC 3461 §5.2.5.
+    pub fn wants_delay(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.has(Notify::DELAY))
+    }
 }
 
 impl Wishes {
@@ -66,6 +73,7 @@ impl Wishes {
             Record::Original(original) => self.original = Text::from(text(original)),
             Record::Hold(hold) => self.hold = Some(*hold),
             Record::Final => self.is_final = true,
+            Record::By(by) => self.by = Some(*by),
             _ => {}
         }
     }

@@ -27,6 +27,7 @@
 //! RFC 6531 §3.6; RFC 9422.
 
 use super::client_state::{End, Envelope, State};
+use super::deliver_by::DeliverBy;
 use super::parameter::{ENVELOPE_ID_BYTES_MAX, InXtext, Notify, ORIGINAL_BYTES_MAX, Return};
 use super::peer_offer::PeerOffer;
 use super::reply::{Parsed, RemoteReply, ReplyParser};
@@ -72,6 +73,8 @@ pub struct Particulars<'a> {
     pub ret: Option<Return>,
     /// ENVID=, decoded; empty is none.
     pub envid: &'a str,
+    /// BY=, from now on.
+    pub by: Option<DeliverBy>,
 }
 
 /// What one step came to.
@@ -234,7 +237,7 @@ impl Client {
     }
 
     fn say_particulars(&self, out: &mut Buffer, particulars: &Particulars<'_>) {
-        let Particulars { size, eight_bit, binary, utf8, ret, envid } = *particulars;
+        let Particulars { size, eight_bit, binary, utf8, ret, envid, by } = *particulars;
         debug_assert!(!binary || self.offer.binary, "such a peer does not get this mail");
         if let (Some(size), Some(_)) = (size, self.offer.size) {
             say(out, format_args!(" SIZE={size}"));
@@ -252,6 +255,9 @@ impl Client {
         }
         if self.offer.dsn && fits_in_xtext(envid, ENVELOPE_ID_BYTES_MAX) {
             say(out, format_args!(" ENVID={}", InXtext(envid)));
+        }
+        if let Some(by) = by.filter(|_| self.offer.deliver_by.is_some()) {
+            say(out, format_args!(" BY={by}"));
         }
     }
 
@@ -678,7 +684,7 @@ mod tests {
     fn the_longest_commands() {
         let mut out = Buffer::new(COMMAND_BYTES_MAX);
         let (mut client, _) = client_after(b"220 mx\r\n", &mut out);
-        let hello = b"250-mx\r\n250-SIZE 1\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n\
+        let hello = b"250-mx\r\n250-SIZE 1\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DELIVERBY\r\n\
             250-BINARYMIME\r\n250 DSN\r\n";
         out.clear();
         run(&mut client, hello, &mut out);
@@ -691,11 +697,13 @@ mod tests {
             utf8: true,
             ret: Some(Return::Headers),
             envid: &envid,
+            by: DeliverBy::parse(b"-999999999;NT"),
             ..Particulars::default()
         };
         client.begin_mail(&mut out, Some(address), &particulars, NOW);
         let said = String::from_utf8(out.readable().to_vec()).unwrap();
-        assert!(said.ends_with(&format!("RET=HDRS ENVID={}\r\n", "+2B".repeat(33))), "{said}");
+        let end = format!("RET=HDRS ENVID={} BY=-999999999;NT\r\n", "+2B".repeat(33));
+        assert!(said.ends_with(&end), "{said}");
         out.clear();
         run(&mut client, b"250 Ok\r\n", &mut out);
         let all = Notify::from_bits(7);

@@ -84,6 +84,8 @@ pub enum Command<'a> {
 pub enum CommandError {
     /// No such verb here.
     Unknown,
+    /// A verb of some RFC that does nothing here.
+    Unimplemented,
     /// No name behind HELO or EHLO, or not one to log.
     Hello,
     /// An argument where there must be none.
@@ -119,6 +121,7 @@ impl CommandError {
     pub const fn reply(self) -> Reply {
         match self {
             CommandError::Unknown => Reply::UNKNOWN_COMMAND,
+            CommandError::Unimplemented => Reply::NOT_IMPLEMENTED,
             CommandError::Hello => Reply::BAD_HELLO,
             CommandError::Argument => Reply::NO_ARGUMENT,
             CommandError::NoArgument => Reply::NEEDS_ARGUMENT,
@@ -136,6 +139,9 @@ impl CommandError {
         }
     }
 }
+
+/// RFC 5321 §4.2.4: 502 for what is known to RFC 1985 and RFC 821, and not done.
+const UNIMPLEMENTED: [&[u8]; 5] = [b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"];
 
 /// Reads `line`, which has no CRLF any more, by the extensions that are offered.
 pub fn parse<'a>(
@@ -185,6 +191,8 @@ pub fn parse<'a>(
     } else if is(b"XCLIENT") {
         let told = || xclient::parse(argument).map(Command::Xclient);
         if offers.xclient { told() } else { Err(CommandError::Untrusted) }
+    } else if UNIMPLEMENTED.iter().any(|name| is(name)) {
+        Err(CommandError::Unimplemented)
     } else {
         Err(CommandError::Unknown)
     }

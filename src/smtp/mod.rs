@@ -10,6 +10,7 @@ mod client_state;
 pub mod command;
 pub mod data;
 mod deadline;
+pub mod deliver_by;
 pub mod lenient;
 pub mod line;
 pub mod login;

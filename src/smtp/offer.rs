@@ -35,6 +35,8 @@ pub struct Offers {
     pub dsn: bool,
     /// FUTURERELEASE, RFC 4865, and how far ahead.
     pub hold: Option<HoldMax>,
+    /// DELIVERBY, RFC 2852, and the least seconds that can be promised.
+    pub deliver_by: Option<u32>,
     /// AUTH, RFC 4954.
     pub auth: AuthOffer,
     /// XCLIENT.
@@ -61,6 +63,7 @@ impl Offers {
         utf8: false,
         dsn: false,
         hold: None,
+        deliver_by: None,
         auth: AuthOffer::NONE,
         xclient: false,
     };
@@ -106,6 +109,9 @@ fn write_lines(
         write_timestamp(out, hold.until)?;
         out.write_str("\r\n")?;
     }
+    if let Some(least) = offers.deliver_by {
+        write!(out, "250-DELIVERBY {least}\r\n")?;
+    }
     if offers.auth.is_told() {
         write!(out, "250-AUTH {}\r\n", offers.auth.mechanisms)?;
     }
@@ -134,6 +140,7 @@ mod tests {
             utf8: true,
             dsn: true,
             hold: Some(hold),
+            deliver_by: Some(u32::MAX),
             auth: AuthOffer { mechanisms, ..AuthOffer::NONE },
             xclient: true,
         };
@@ -145,7 +152,8 @@ mod tests {
             assert!(text.contains(&format!("250-{word}\r\n")), "{text}");
         }
         let hold = "250-FUTURERELEASE 4294967295 9999-12-31T23:59:59Z\r\n";
-        assert!(text.contains(&format!("250-SMTPUTF8\r\n250-DSN\r\n{hold}")), "{text}");
+        let by = "250-DELIVERBY 4294967295\r\n";
+        assert!(text.contains(&format!("250-SMTPUTF8\r\n250-DSN\r\n{hold}{by}")), "{text}");
     }
 
     #[test]

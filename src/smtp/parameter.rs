@@ -15,6 +15,7 @@
 //! Read first: RFC 5321 §4.1.2, RFC 3461 §4, RFC 6533 §3, RFC 4865 §3, RFC 6531 §3.4.
 
 use super::command::CommandError;
+use super::deliver_by::DeliverBy;
 use super::offer::Offers;
 use crate::base::ascii::parse_decimal;
 use crate::mail::address::{Address, is_visible};
@@ -43,6 +44,8 @@ pub struct MailParameters<'a> {
     pub envid: Option<Xtext<'a>>,
     /// HOLDFOR= or HOLDUNTIL=.
     pub hold: Option<Hold>,
+    /// BY=.
+    pub by: Option<DeliverBy>,
 }
 
 /// What stands behind the path of RCPT.
@@ -352,6 +355,8 @@ pub fn parse_mail_parameters<'a>(
             set_once(&mut seen.hold, parse_hold_for(value)?)?;
         } else if is(b"HOLDUNTIL") && offers.hold.is_some() {
             set_once(&mut seen.hold, wanted(value.and_then(parse_timestamp)).map(Hold::Until)?)?;
+        } else if is(b"BY") && offers.deliver_by.is_some() {
+            set_once(&mut seen.by, wanted(value.and_then(DeliverBy::parse))?)?;
         } else if is(b"AUTH") && offers.auth.is_told() {
             check(value.is_some_and(is_submitter))?;
             set_once(&mut auth, ())?;
@@ -507,6 +512,7 @@ mod tests {
         utf8: true,
         dsn: true,
         hold: Some(HoldMax { seconds: 1000, until: UnixTime { seconds: 1000, trusted: true } }),
+        deliver_by: Some(60),
         auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
         xclient: true,
     };
@@ -523,7 +529,7 @@ mod tests {
     fn everything_behind_mail() {
         let seen = mail(
             " size=99999999999999999999 body=binarymime smtputf8 RET=hdrs ENVID=a+2Bb+20c \
-             HOLDFOR=60 AUTH=e+3Dmc2@example.com",
+             HOLDFOR=60 BY=-5;nt AUTH=e+3Dmc2@example.com",
         );
         let seen = seen.unwrap();
         assert_eq!(seen.size, Some(u64::MAX));
@@ -531,6 +537,7 @@ mod tests {
         assert_eq!(seen.ret, Some(Return::Headers));
         assert_eq!(seen.envid.unwrap().to_string(), "a+b c");
         assert_eq!(seen.hold, Some(Hold::For(60)));
+        assert_eq!(seen.by.unwrap().to_string(), "-5;NT");
         let seen = mail(" RET=FULL AUTH=<> HOLDUNTIL=1970-01-01T01:00:00Z").unwrap();
         assert_eq!((seen.ret, seen.hold), (Some(Return::Full), Some(Hold::Until(3600))));
         assert_eq!(mail(""), Ok(MailParameters::default()));
@@ -570,6 +577,9 @@ mod tests {
             (" HOLDFOR=-1", Parameter),
             (" HOLDFOR=1 HOLDUNTIL=1970-01-01T00:00:00Z", RepeatedParameter),
             (" HOLDUNTIL=tomorrow", Parameter),
+            (" BY=0;R", Parameter),
+            (" BY", Parameter),
+            (" BY=60;R BY=60;R", RepeatedParameter),
             (" AUTH", Parameter),
             (" AUTH=<", Parameter),
             (" AUTH=a+0D@b", Parameter),
@@ -589,6 +599,7 @@ mod tests {
             " RET=FULL",
             " ENVID=a",
             " HOLDFOR=1",
+            " BY=60;R",
             " AUTH=<>",
         ] {
             let seen = parse_mail_parameters(text.as_bytes(), &Offers::NONE);

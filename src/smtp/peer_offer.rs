@@ -23,6 +23,8 @@ pub struct PeerOffer {
     pub utf8: bool,
     /// DSN.
     pub dsn: bool,
+    /// DELIVERBY: the least seconds that it promises, 0 when it does not say.
+    pub deliver_by: Option<u32>,
     /// LIMITS RCPTMAX: recipients of one mail, at least one.
     pub recipients_max: Option<u32>,
     /// LIMITS MAILMAX: mails on one connection, at least one.
@@ -51,6 +53,9 @@ impl PeerOffer {
             self.utf8 = true;
         } else if is(b"DSN") {
             self.dsn = true;
+        } else if is(b"DELIVERBY") {
+            let least = words.next().and_then(parse_decimal).unwrap_or(0);
+            self.deliver_by = Some(u32::try_from(least).unwrap_or(u32::MAX));
         } else if is(b"LIMITS") {
             words.for_each(|word| self.read_limit(word));
         }
@@ -93,11 +98,14 @@ mod tests {
             "CHUNKING",
             "BINARYMIME",
             "X-NEW 1",
+            "deliverby 60",
             "LIMITS rcptmax=20 MAILMAX=5 RCPTDOMAINMAX=1",
         ]);
         assert_eq!(offer.size, Some(1000));
         assert!(offer.pipelining && offer.eight_bit_mime && offer.utf8 && offer.binary);
         assert!(!offer.dsn);
+        assert_eq!(offer.deliver_by, Some(60));
+        assert_eq!(read(&["mx", "DELIVERBY"]).deliver_by, Some(0));
         assert_eq!((offer.recipients_max, offer.mails_max), (Some(20), Some(5)));
     }
 

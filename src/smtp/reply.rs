@@ -138,6 +138,7 @@ impl Reply {
     pub const LINE_TOO_LONG: Reply = reply(500, 5, 2, "Line too long");
     pub const LINE_BARE: Reply = reply(500, 5, 2, "A line ends with CR LF and holds no other");
     pub const UNKNOWN_COMMAND: Reply = reply(500, 5, 1, "Command not recognized");
+    pub const NOT_IMPLEMENTED: Reply = reply(502, 5, 1, "This command is not implemented");
     pub const BAD_HELLO: Reply = reply(501, 5, 4, "Say your name: EHLO host.example");
     pub const NO_ARGUMENT: Reply = reply(501, 5, 4, "This command has no argument");
     pub const NEEDS_ARGUMENT: Reply = reply(501, 5, 4, "This command needs an argument");
@@ -154,6 +155,8 @@ impl Reply {
     pub const HOLD_TOO_LONG: Reply = reply(554, 5, 4, "No mail is held for so long here");
     pub const HOLD_IN_THE_PAST: Reply = reply(501, 5, 4, "HOLDUNTIL is in the past");
     pub const CLOCK_NOT_SET: Reply = reply(455, 3, 0, "The clock here is not set; say HOLDFOR");
+    // RFC 2852 §4.
+    pub const TOO_SOON: Reply = reply(555, 5, 4, "No mail is promised in so short a time");
     // RFC 6531 §3.5.
     pub const NEEDS_UTF8: Reply = reply(553, 6, 7, "Such an address needs SMTPUTF8 behind MAIL");
     pub const TLS_ALREADY: Reply = reply(503, 5, 1, "TLS is on already");

@@ -5,7 +5,7 @@
 //!     secured             TLS is on
 //!     lenient             its range is lenient
 //!     size N, recipients N                   the terms
-//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold auth
+//!     offer WORD …        extensions: starttls limits chunking binary utf8 dsn hold by auth
 //!                         xclient;
 //!                         auth-required, and auth-behind-tls, which is auth not yet
 //!     mail NAME, rcpt NAME, data NAME, chunk NAME
@@ -238,6 +238,7 @@ fn offer(offers: &mut Offers, word: &str) {
             let until = UnixTime { seconds: 1_900_000_000, trusted: true };
             offers.hold = Some(HoldMax { seconds: 604_800, until });
         }
+        "by" => offers.deliver_by = Some(60),
         word => panic!("no extension {word}"),
     }
 }
@@ -257,7 +258,7 @@ fn show_client(told: &ToldClient<'_>) -> String {
 
 /// What is said of a message, as a script shows it.
 fn show_mail(parameters: &MailParameters<'_>) -> String {
-    let MailParameters { size, body, utf8, ret, envid, hold } = parameters;
+    let MailParameters { size, body, utf8, ret, envid, hold, by } = parameters;
     let body = body.as_ref().and_then(|body| match body {
         Body::SevenBit => None,
         Body::EightBitMime => Some(" 8bit".to_string()),
@@ -274,6 +275,7 @@ fn show_mail(parameters: &MailParameters<'_>) -> String {
         ret.map(|ret| format!(" ret={}", ret.word())),
         envid.map(|envid| format!(" envid={envid}")),
         hold,
+        by.map(|by| format!(" by={by}")),
     ];
     words.into_iter().flatten().collect()
 }
@@ -358,6 +360,7 @@ fn find_reply(name: &str) -> Reply {
         "loop" => Reply::LOOP,
         "bare" => Reply::BARE_IN_MESSAGE,
         "too-big" => Reply::TOO_BIG,
+        "too-soon" => Reply::TOO_SOON,
         "hold-too-long" => Reply::HOLD_TOO_LONG,
         name => panic!("no reply {name}"),
     }

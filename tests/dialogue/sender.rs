@@ -2,7 +2,7 @@
 //!
 //!     mail FROM TO,TO… TEXT               FROM may be <>
 //!     mail FROM SIZE 8bit TO,TO… TEXT     with that size declared, and 8-bit content
-//!     say WORD=VALUE …                    about the mail named last: binary utf8 ret envid, and
+//!     say WORD=VALUE …                    about the mail named last: binary utf8 ret envid by, and
 //!                                         notify and original of all its recipients
 //!     abandon FROM TO                     given up once it has been named
 //!     wait N                              N seconds pass
@@ -17,6 +17,7 @@ use mote::base::time::Instant;
 use mote::mail::address::Address;
 use mote::smtp::client::{COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, Particulars};
 use mote::smtp::data::DotWriter;
+use mote::smtp::deliver_by::DeliverBy;
 use mote::smtp::parameter::{Notify, Return};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -49,6 +50,7 @@ struct Mail {
     is_utf8: bool,
     ret: Option<Return>,
     envid: String,
+    by: Option<DeliverBy>,
     notify: Option<Notify>,
     original: String,
 }
@@ -62,6 +64,7 @@ impl Mail {
                 ("utf8", _) => self.is_utf8 = true,
                 ("ret", "full") => self.ret = Some(Return::Full),
                 ("ret", "hdrs") => self.ret = Some(Return::Headers),
+                ("by", value) => self.by = Some(DeliverBy::parse(value.as_bytes()).unwrap()),
                 ("envid", id) => self.envid = id.to_string(),
                 ("notify", bits) => self.notify = Some(Notify::from_bits(bits.parse().unwrap())),
                 ("original", text) => self.original = text.to_string(),
@@ -202,6 +205,7 @@ impl Sender {
                     utf8: mail.is_utf8,
                     ret: mail.ret,
                     envid: &mail.envid,
+                    by: mail.by,
                 };
                 self.client.begin_mail(&mut self.out, from, &particulars, self.now);
             }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::extensions::{message_text, say};
+use crate::extensions::{assert_holds, message_text, only_mail, say, with_reports};
 use crate::instance::Place;
 use crate::load::{shared, wait_for};
 use crate::next_hop::NextHop;
+use crate::peers::maildir;
 use crate::session::Session;
 
 /// What `queue ls` says, as people see it.
@@ -80,4 +81,119 @@ fn later_is_for_those_who_may_relay() {
     let _mote = place.serve();
     let mut session = Session::open(place.port);
     say(&mut session, &["MAIL FROM:<a@client.test> HOLDFOR=60"], &[555]);
+}
+
+#[test]
+fn what_must_be_in_time_goes_only_to_who_promises_it() {
+    let _running = shared();
+    let hop = NextHop::start(&["PIPELINING", "DSN"]);
+    let place = with_reports(hop.port);
+    let _mote = place.serve();
+    let mut session = Session::open(place.port);
+    say(&mut session, &["MAIL FROM:<a@client.test> BY=59;R"], &[555]);
+    let envelope =
+        ["MAIL FROM:<sender@client.test> BY=600;R", "RCPT TO:<someone@example.net>", "DATA"];
+    say(&mut session, &envelope, &[250, 250, 354]);
+    say(&mut session, &[&message_text(1)], &[250]);
+    let report = only_mail(&place.path("Maildir"));
+    let words = ["promises no time of delivery", "Action: failed\nStatus: 5.4.7\n"];
+    assert_holds(&report, &words);
+    assert_holds(&report, &["Deliver-By-Date: "]);
+    // Not even asked.
+    assert!(hop.heard_of("MAIL").is_empty());
+}
+
+#[test]
+fn a_time_of_delivery_is_handed_on_and_each_step_is_told() {
+    let _running = shared();
+    let hop = NextHop::start(&["PIPELINING", "DSN", "DELIVERBY 60"]);
+    let place = with_reports(hop.port);
+    let _mote = place.serve();
+    let mut session = Session::open(place.port);
+    let envelope = [
+        "MAIL FROM:<sender@client.test> BY=600;RT",
+        "RCPT TO:<someone@example.net>",
+        "RCPT TO:<silent@example.net> NOTIFY=NEVER",
+        "DATA",
+    ];
+    say(&mut session, &envelope, &[250, 250, 250, 354]);
+    say(&mut session, &[&message_text(1)], &[250]);
+    let report = only_mail(&place.path("Maildir"));
+    assert_holds(&report, &["someone@example.net\nAction: relayed\n", "Deliver-By-Date: "]);
+    assert!(!report.contains("silent@"), "{report}");
+    let mail = hop.heard_of("MAIL");
+    let (_, by) = mail[0].split_once(" BY=").unwrap();
+    let seconds: u32 = by.strip_suffix(";RT").unwrap().parse().unwrap();
+    assert!((540..=600).contains(&seconds), "{mail:?}");
+}
+
+#[test]
+fn what_is_late_is_told_of_once_and_goes_on() {
+    let _running = shared();
+    let hop = NextHop::start(&["PIPELINING"]);
+    let config = format!(
+        "retry = 1s\nrelay = smtp://127.0.0.1:{}\n\
+         [route client.test]\nvia = maildir:{{dir}}/Maildir",
+        hop.port
+    );
+    let place = Place::new(&config);
+    let mote = place.serve();
+    let mut session = Session::open(place.port);
+    let envelope = [
+        "MAIL FROM:<sender@client.test> BY=-1;N",
+        "RCPT TO:<later@example.net>",
+        "RCPT TO:<later-silent@example.net> NOTIFY=NEVER",
+        "DATA",
+    ];
+    say(&mut session, &envelope, &[250, 250, 250, 354]);
+    say(&mut session, &[&message_text(1)], &[250]);
+    let report = only_mail(&place.path("Maildir"));
+    assert_holds(
+        &report,
+        &[
+            "Subject: Mail not delivered yet, and tried again\n",
+            "Final-Recipient: rfc822; later@example.net\nAction: delayed\nStatus: 4.4.7\n",
+            "Will-Retry-Until: ",
+            "Deliver-By-Date: ",
+        ],
+    );
+    assert!(!report.contains("silent"), "{report}");
+    let tries = || hop.heard_of("MAIL").len() >= 3;
+    wait_for("three tries", Duration::from_secs(30), tries);
+    assert_eq!(maildir(&place.path("Maildir")).len(), 1);
+    assert_eq!(mote.logged("is told that it takes long"), 1);
+}
+
+#[test]
+fn a_delay_is_told_where_it_was_asked_and_where_the_config_wants_it() {
+    let _running = shared();
+    let hop = NextHop::start(&["PIPELINING"]);
+    let config = format!(
+        "retry = 1s\ndelay-notice = 1s\nrelay = smtp://127.0.0.1:{}\n\
+         [route client.test]\nvia = maildir:{{dir}}/Maildir",
+        hop.port
+    );
+    let place = Place::new(&config);
+    let _mote = place.serve();
+    let mut session = Session::open(place.port);
+    let envelope = [
+        "MAIL FROM:<sender@client.test> ENVID=QQ",
+        "RCPT TO:<later@example.net> NOTIFY=DELAY ORCPT=rfc822;first@example.net",
+        "RCPT TO:<later-2@example.net> NOTIFY=FAILURE",
+        "RCPT TO:<later-3@example.net>",
+        "DATA",
+    ];
+    say(&mut session, &envelope, &[250, 250, 250, 250, 354]);
+    say(&mut session, &[&message_text(1)], &[250]);
+    let report = only_mail(&place.path("Maildir"));
+    assert_holds(
+        &report,
+        &[
+            "Original-Envelope-Id: QQ\n",
+            "Original-Recipient: rfc822; first@example.net\n",
+            "Final-Recipient: rfc822; later@example.net\nAction: delayed\n",
+            "450 4.2.1 later",
+        ],
+    );
+    assert!(!report.contains("later-2") && !report.contains("later-3"), "{report}");
 }

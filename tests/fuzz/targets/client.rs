@@ -7,6 +7,7 @@ use mote::limits::{REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use mote::mail::address::Address;
 use mote::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Particulars};
 use mote::smtp::data::DotWriter;
+use mote::smtp::deliver_by::DeliverBy;
 use mote::smtp::parameter::{Notify, Return};
 use mote::smtp::reply::{Parsed, RemoteReply, ReplyParser};
 use std::time::Duration;
@@ -181,6 +182,7 @@ impl Owner {
             utf8: true,
             ret: Some(Return::Headers),
             envid: "a+b c",
+            by: DeliverBy::parse(b"-5;NT"),
         };
         self.is_binary = particulars.binary;
         self.client.begin_mail(&mut self.out, from, &particulars, NOW);

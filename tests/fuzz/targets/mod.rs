@@ -127,6 +127,7 @@ pub(crate) const ALL_OFFERS: Offers = Offers {
         seconds: 100_000,
         until: UnixTime { seconds: 2_000_000_000, trusted: true },
     }),
+    deliver_by: Some(60),
     auth: AuthOffer { mechanisms: OFFERED, ..AuthOffer::NONE },
     xclient: true,
     ..Offers::BASIC

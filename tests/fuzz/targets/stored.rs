@@ -196,7 +196,11 @@ fn assert_is_mail(queue: &Queue, world: &mut World, ticket: mote::queue::Ticket,
             Record::Return(what) => assert!((1..=2).contains(&what)),
             Record::Notify(what) => assert!(what < 8),
             Record::Utf8 => (),
-            Record::Account(_) | Record::Binary | Record::Hold(_) | Record::Final => {
+            Record::Account(_)
+            | Record::Binary
+            | Record::Hold(_)
+            | Record::Final
+            | Record::By(_) => {
                 panic!("no file asks that")
             }
         }
