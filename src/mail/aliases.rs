@@ -297,6 +297,9 @@ impl Reading<'_, '_> {
         if !path.starts_with('/') {
             return Err(format!("{INCLUDE} needs the absolute path of a file"));
         }
+        if path.contains('\t') {
+            return Err(format!("{INCLUDE} takes a path without blanks like that"));
+        }
         let text = (self.around.include)(path).map_err(|why| format!("{path}: {why}"))?;
         if text.len() > ALIASES_FILE_BYTES_MAX {
             return Err(format!("{path}: is larger than {ALIASES_FILE_BYTES_MAX} bytes"));
@@ -326,7 +329,7 @@ impl Reading<'_, '_> {
 
 /// What of a bad text goes into a message.
 fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
+    text.chars().take(64).collect::<String>().replace('\t', " ")
 }
 
 fn readable(line: &[u8]) -> Result<&str, String> {

@@ -16,7 +16,7 @@ const LINES: [&str; 22] = [
     "MAIL FROM:<one@c.test> BODY=BINARYMIME RET=FULL ENVID=x",
     "MAIL FROM:<one@c.test> SMTPUTF8",
     "RCPT TO:<to@y.test>",
-    "RCPT TO:<to@y.test> NOTIFY=NEVER ORCPT=rfc822;a@b",
+    "RCPT TO:<to@y.test> NOTIFY=FAILURE ORCPT=rfc822;a@b",
     "DATA",
     ".",
     "Subject: garbage",
