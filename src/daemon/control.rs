@@ -380,10 +380,10 @@ fn change_one<W>(verb: &str, ticket: Ticket, is_all: bool, admin: &mut Admin<'_,
             admin.queue.set_flag(ticket, MessageState::HELD, true, now);
         }
         "release" => {
-            // A wish to be held is ended by name only: `all` is what administrators hold.
-            let waiting = admin.queue.waiting(ticket);
-            let is_later = waiting.is_some_and(|waiting| waiting.later.is_some() && !waiting.held);
-            if is_later && !is_all {
+            // A sender's wish to have it held is ended by name only: `all` is what administrators
+            // hold. Whether there is one is not known here if nobody has read the envelope.
+            let is_held = admin.queue.waiting(ticket).is_none_or(|waiting| waiting.held);
+            if !is_held && !is_all {
                 admin.queue.set_flag(ticket, MessageState::RELEASED, true, now);
             }
             admin.queue.set_flag(ticket, MessageState::HELD, false, now);

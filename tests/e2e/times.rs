@@ -48,6 +48,26 @@ fn what_is_to_go_later_waits_over_a_restart_until_it_is_released() {
 }
 
 #[test]
+fn what_is_released_while_nothing_runs_goes_at_the_next_start() {
+    let _running = shared();
+    let hop = NextHop::start(&["PIPELINING"]);
+    let place = Place::new(&format!("relay = smtp://127.0.0.1:{}", hop.port));
+    let mote = place.serve();
+    let mut session = Session::open(place.port);
+    let envelope =
+        ["MAIL FROM:<sender@client.test> HOLDFOR=86400", "RCPT TO:<someone@example.net>", "DATA"];
+    say(&mut session, &envelope, &[250, 250, 354]);
+    say(&mut session, &[&message_text(1)], &[250]);
+    let id = only_id(&place);
+    mote.signal("KILL");
+    drop(mote);
+    let output = place.run(&["queue", "release", &id]);
+    assert!(output.status.success(), "{output:?}");
+    let mote = place.serve();
+    wait_for("the delivery", Duration::from_secs(20), || mote.logged("status=sent") == 1);
+}
+
+#[test]
 fn what_is_to_go_in_a_second_goes() {
     let _running = shared();
     let hop = NextHop::start(&["PIPELINING"]);

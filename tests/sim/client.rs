@@ -55,6 +55,8 @@ pub struct Client {
     accepted: Vec<bool>,
     sender_ok: bool,
     data_ok: bool,
+    /// It said HELO.
+    is_plain: bool,
     watch: u32,
     /// In the last reply.
     queue_id: Option<String>,
@@ -75,6 +77,7 @@ impl Client {
             accepted: Vec::new(),
             sender_ok: false,
             data_ok: false,
+            is_plain: false,
             watch: 0,
             queue_id: None,
         }
@@ -225,6 +228,7 @@ impl Client {
         self.expects.push_back(Expect::Hello);
         let is_plain = world.rng.permille(200) && self.style != Style::Pipelined;
         let verb = if is_plain { "HELO" } else { "EHLO" };
+        self.is_plain = is_plain;
         self.say(world, format!("{verb} sim.example\r\n").as_bytes())
     }
 
@@ -253,16 +257,64 @@ impl Client {
             1 => " BODY=8BITMIME".to_owned(),
             _ => String::new(),
         };
-        format!("MAIL FROM:<{}>{size}\r\n", letter.sender)
+        let wishes = if self.may_wish(world) { self.wishes(world) } else { String::new() };
+        let letter = &self.letters[0];
+        format!("MAIL FROM:<{}>{size}{wishes}\r\n", letter.sender)
+    }
+
+    /// Only who may relay is heard with wishes, and only after EHLO.
+    fn may_wish(&self, world: &mut World) -> bool {
+        let mail = world.shadow.mail(self.letters[0].id);
+        !self.is_plain && !mail.is_stranger
+    }
+
+    /// HOLDFOR= and BY=, for a few.
+    fn wishes(&self, world: &mut World) -> String {
+        let kind = world.rng.below(24);
+        let (hold, by) = (world.rng.range(1, 5400), world.rng.range(1, 7200));
+        let mail = world.shadow.mail(self.letters[0].id);
+        match kind {
+            0 => {
+                mail.held_for = hold * 1000;
+                format!(" HOLDFOR={hold}")
+            }
+            1 => {
+                mail.may_be_late = true;
+                format!(" BY={};R", by + 60)
+            }
+            2 => format!(" BY={by};N"),
+            3 => " BY=-5;NT RET=FULL".to_owned(),
+            4 => " ENVID=QQ+2B1 RET=HDRS".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// NOTIFY=, for some.
+    fn notify(&self, number: usize, world: &mut World) -> &'static str {
+        if !self.may_wish(world) {
+            return "";
+        }
+        let kind = world.rng.below(12);
+        let mail = world.shadow.mail(self.letters[0].id);
+        let recipient = &mut mail.recipients[number];
+        recipient.is_silent = kind < 2;
+        match kind {
+            0 => " NOTIFY=NEVER",
+            1 => " NOTIFY=SUCCESS,DELAY",
+            2 => " NOTIFY=SUCCESS,FAILURE",
+            3 => " NOTIFY=FAILURE,DELAY",
+            _ => "",
+        }
     }
 
     /// MAIL, RCPT and DATA in one group.
     fn envelope(&mut self, world: &mut World) -> Vec<u8> {
         let mut group = self.mail_line(world);
         self.expects.push_back(Expect::Mail);
-        for (number, address) in self.letters[0].recipients.iter().enumerate() {
+        for (number, address) in self.letters[0].recipients.clone().iter().enumerate() {
             self.expects.push_back(Expect::Recipient(number));
-            group += &format!("RCPT TO:<{address}>\r\n");
+            let notify = self.notify(number, world);
+            group += &format!("RCPT TO:<{address}>{notify}\r\n");
         }
         self.expects.push_back(Expect::Data);
         group += "DATA\r\n";
@@ -274,9 +326,10 @@ impl Client {
         if !self.sender_ok {
             return self.reset(world);
         }
-        if let Some(address) = self.letters[0].recipients.get(number) {
+        if let Some(address) = self.letters[0].recipients.get(number).cloned() {
             self.expects.push_back(Expect::Recipient(number));
-            let line = format!("RCPT TO:<{address}>\r\n");
+            let notify = self.notify(number, world);
+            let line = format!("RCPT TO:<{address}>{notify}\r\n");
             return self.say(world, line.as_bytes());
         }
         if !self.accepted.contains(&true) {

@@ -96,6 +96,7 @@ impl Run {
         let config = parse(text.as_bytes(), &host).unwrap_or_else(|faults| panic!("{faults:?}"));
         let mut world = World::new(seed, plan.blocks, plan.kinds);
         world.shadow.expire = config.expire.as_millis() as u64;
+        world.shadow.clock_jumps = plan.kinds.clock;
         let hub = vec![IpAddr::from([192, 0, 2, 1])];
         let two = [9, 2, 3].map(|last| IpAddr::from([192, 0, 2, last])).to_vec();
         world.names.insert("hub.test".to_owned(), hub);

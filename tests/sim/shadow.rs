@@ -4,7 +4,8 @@
 //! (`r0.m17@…`, sender `s.m17@…`) and in its text, so that whatever arrives anywhere says where it
 //! came from. Outcomes of a recipient are deliveries and reports of failure. There may be one; one
 //! more is excused for every outcome of which the daemon could not know, or not know any more: its
-//! final reply was never read, or the power went before the next write of a state page.
+//! final reply was never read, or the power went before the next write of a state page. Reports of
+//! success and of delay are no outcomes; who wants no word of a failure gets none.
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,8 @@ pub struct Recipient {
     refused: Option<u64>,
     /// Its report was refused.
     report_lost: bool,
+    /// Its sender wants no word of a failure.
+    pub is_silent: bool,
 }
 
 impl Recipient {
@@ -63,6 +66,7 @@ impl Recipient {
             bounced: 0,
             refused: None,
             report_lost: false,
+            is_silent: false,
         }
     }
 }
@@ -76,6 +80,10 @@ pub struct Mail {
     pub has_header: bool,
     /// Nobody is told when it fails.
     pub is_stranger: bool,
+    /// Its sender wants it to go later, by so many milliseconds.
+    pub held_for: u64,
+    /// Its sender wants it back when it is late.
+    pub may_be_late: bool,
     pub status: Status,
     pub since: u64,
     answered: u64,
@@ -95,6 +103,7 @@ pub struct Shadow {
     /// Running time that recoveries have added, milliseconds.
     pub aged: u64,
     pub expire: u64,
+    pub clock_jumps: bool,
     pub counts: Counts,
     /// When the bad days were over.
     pub healed_at: u64,
@@ -142,6 +151,8 @@ impl Shadow {
             expected,
             has_header,
             is_stranger: false,
+            held_for: 0,
+            may_be_late: false,
             status: Status::Open,
             since: self.now,
             answered: 0,
@@ -203,6 +214,7 @@ impl Shadow {
             } else {
                 let (id, number) = self.recipient(address);
                 self.check_mail(id, from, bytes, "\r\n");
+                self.check_hold(id);
                 self.mail(id).recipients[number].delivered += 1;
                 targets.push((id, number));
                 self.counts.delivered += 1;
@@ -213,8 +225,8 @@ impl Shadow {
 
     /// A next hop refuses a report for good, having read it.
     pub fn report_refused(&mut self, bytes: &[u8]) {
-        for (id, number) in self.reported_recipients(bytes) {
-            self.mail(id).recipients[number].report_lost = true;
+        for (id, number, action) in self.reported_recipients(bytes) {
+            self.mail(id).recipients[number].report_lost |= action == "failed";
         }
     }
 
@@ -236,6 +248,7 @@ impl Shadow {
         } else {
             let (id, _) = self.recipient(&to);
             self.check_mail(id, &from, bytes, "\n");
+            self.check_hold(id);
             let place = if directory == "/m/local" { Place::Local } else { Place::Box };
             let mut targets = Vec::new();
             for (number, recipient) in self.mail(id).recipients.iter_mut().enumerate() {
@@ -311,7 +324,7 @@ impl Shadow {
             let is_old = now + aged >= mail.since + expire;
             for recipient in &mut mail.recipients {
                 let is_fresh = recipient.refused.is_some_and(|at| now < at + 600_000);
-                recipient.excused += u32::from(is_fresh || is_old);
+                recipient.excused += u32::from(is_fresh || is_old || mail.may_be_late);
             }
             let is_open = self.broken_since.is_some_and(|since| mail.answered >= since);
             if mail.status == Status::Refused && (is_open || now < mail.answered + 150_000) {
@@ -320,11 +333,17 @@ impl Shadow {
         }
     }
 
-    fn reported_recipients(&mut self, bytes: &[u8]) -> Vec<(u32, usize)> {
+    /// Whom a report tells of, and what.
+    fn reported_recipients(&mut self, bytes: &[u8]) -> Vec<(u32, usize, String)> {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        let addresses =
-            text.lines().filter_map(|line| line.strip_prefix("Final-Recipient: rfc822; "));
-        let found: Vec<_> = addresses.map(|address| self.recipient(address.trim())).collect();
+        let of = |name| text.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
+        let found: Vec<_> = of("Final-Recipient: rfc822; ")
+            .zip(of("Action: "))
+            .map(|(address, action)| {
+                let (id, number) = self.recipient(address);
+                (id, number, action.to_owned())
+            })
+            .collect();
         assert!(!found.is_empty(), "a report about nobody:\n{text}");
         found
     }
@@ -335,7 +354,8 @@ impl Shadow {
         assert!(top.starts_with("Received: by mote.test\n\t(mote) id "), "a report's top: {top}");
         let targets = self.reported_recipients(bytes);
         let sender = parse_address(to).unwrap().1;
-        for (id, number) in targets.iter().copied() {
+        let mut failed = Vec::new();
+        for (id, number, action) in targets {
             let (now, aged, expire) = (self.now, self.aged, self.expire);
             let mail = self.mail(id);
             assert_eq!(id, sender, "a report about somebody else's mail");
@@ -348,15 +368,34 @@ impl Shadow {
             );
             let recipient = &mut mail.recipients[number];
             assert!(recipient.accepted != Some(false), "mail {id}: {recipient:?} was refused");
+            match &action[..] {
+                "failed" => assert!(!recipient.is_silent, "mail {id}, {number}: {action}"),
+                "delivered" | "relayed" => {
+                    assert!(recipient.delivered > 0, "mail {id}, {number}: {action}");
+                    continue;
+                }
+                "delayed" => continue,
+                _ => panic!("mail {id}, {number}: {action}"),
+            }
             let is_old = now + aged + 61_000 >= mail.since + expire;
             assert!(
-                recipient.refused.is_some() || is_old,
+                recipient.refused.is_some() || is_old || mail.may_be_late,
                 "mail {id}, recipient {number}: returned for something temporary"
             );
             recipient.bounced += 1;
+            failed.push((id, number));
         }
-        self.counts.reported += targets.len() as u64;
-        targets
+        self.counts.reported += failed.len() as u64;
+        failed
+    }
+
+    /// Running time goes faster than the world's at each recovery, and clocks jump.
+    fn check_hold(&mut self, id: u32) {
+        let now = self.now + self.aged + 1000;
+        let may_jump = self.clock_jumps;
+        let mail = self.mail(id);
+        let is_early = now < mail.since + mail.held_for;
+        assert!(!is_early || may_jump, "mail {id} was to go later: {mail:?}");
     }
 
     fn check_mail(&mut self, id: u32, from: &str, bytes: &[u8], end: &str) {
@@ -415,7 +454,9 @@ impl Shadow {
                 let is_queued = queued.contains(&(*id, number));
                 let is_taken = mail.status == Status::Taken && recipient.accepted == Some(true);
                 let what = || format!("mail {id}, recipient {number}: {mail:#?}");
-                let is_held = recipient.place == Place::Hold;
+                // A clock that went back by years holds it a day longer.
+                let is_later = mail.held_for > 0 && self.clock_jumps;
+                let is_held = recipient.place == Place::Hold || is_later;
                 assert!(!is_queued || is_held, "still queued: {}", what());
                 assert!(recipient.outcomes == recipient.delivered + recipient.bounced);
                 assert!(
@@ -425,14 +466,16 @@ impl Shadow {
                 );
                 let is_old = self.now + self.aged >= mail.since + self.expire;
                 let is_silent = mail.sender.is_empty() || mail.is_stranger || recipient.report_lost;
-                let may_vanish = is_silent && (is_old || recipient.refused.is_some());
+                let is_silent = is_silent || recipient.is_silent;
+                let has_failed = is_old || mail.may_be_late || recipient.refused.is_some();
+                let may_vanish = is_silent && has_failed;
                 // Its report had time to expire while the weather was bad.
                 let failed = recipient.refused.unwrap_or(mail.since + self.expire);
                 let may_vanish = may_vanish || self.healed_at + self.aged >= failed + self.expire;
                 let is_there = match recipient.place {
                     Place::Discard => true,
                     Place::Hold => is_queued,
-                    _ => recipient.outcomes > 0 || may_vanish,
+                    _ => recipient.outcomes > 0 || may_vanish || is_queued && is_later,
                 };
                 assert!(!is_taken || is_there || mail.removed, "lost: {}", what());
             }
