@@ -305,6 +305,24 @@ fn who_has_not_logged_in_may_not_relay() {
     drop(mote);
 }
 
+/// RFC 4865 and RFC 2852 for those who hand in their own mail: offered, and kept, behind the login.
+#[test]
+fn wishes_of_time_need_a_login() {
+    let _running = shared();
+    let (place, _mote) = served();
+    let mut session = Session::open(place.port);
+    let hello = session.ask("EHLO client.test").unwrap().text;
+    assert!(hello.contains("250-FUTURERELEASE ") && hello.contains("250-DELIVERBY 60"), "{hello}");
+    for wish in ["HOLDFOR=60", "BY=600;R"] {
+        expect(session.ask(&format!("MAIL FROM:<alice@client.test> {wish}")), "530 5.7.0 ");
+    }
+    expect(session.ask(&plain("alice", PASSWORD)), "235 ");
+    for wish in ["HOLDFOR=60", "BY=600;R"] {
+        expect(session.ask(&format!("MAIL FROM:<alice@client.test> {wish}")), "250 ");
+        expect(session.ask("RSET"), "250 ");
+    }
+}
+
 #[test]
 fn show_tells_who_had_logged_in() {
     let _running = shared();
