@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Left to right is [`intake`], the second line is [`relay`], and they meet only in [`queue`].
-//! `sendmail` enters at the left like any other client; what it left in the drop directory while
-//! the daemon was down enters at the queue.
+//! `sendmail` enters at the left like any other client, `sendmail -bs` with its caller's own words;
+//! what it left in the drop directory while the daemon was down enters at the queue.
 //!
 //! # Layers
 //!
@@ -145,8 +145,9 @@
 //!     does not give back is kept (`queue/unread.rs`).
 //!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
-//! down `os/drops.rs` leaves it in the drop directory, and `intake/import.rs` brings it in at 3;
-//! what is no mail there goes by `os/rejected.rs`.
+//! down (for `-bs` with `smtp/server.rs` in `cli/sendmail/deputy.rs`) `os/drops.rs` leaves it in
+//! the drop directory, and `intake/import.rs` brings it in at 3; what is no mail there goes by
+//! `os/rejected.rs`.
 //!
 //! # Lexicon
 //!

@@ -93,7 +93,7 @@ impl House {
     fn connect(&mut self, peer: Peer, mechanisms: Mechanisms) -> Session {
         let admission = match peer {
             Peer::Tcp(address) => Admission::new(&self.config, self.config.client(address.ip())),
-            Peer::Unix { .. } => Admission::local(&self.config),
+            Peer::Unix { .. } => Admission::local(&self.config, false),
         };
         let mut session = Session::new();
         session.open(peer, 0, admission, 0, self.now.instant);

@@ -78,7 +78,7 @@ pub const SENDMAIL: &[Flag] = &[
     flag("-r", "ADDRESS", "the same"),
     flag("-F", "NAME", "the sender's full name, for a From that is missing"),
     flag("-B", "TYPE", "7BIT or 8BITMIME"),
-    flag("-b", "MODE", "m: submits (default); p: lists the queue, as mailq; i: does nothing"),
+    flag("-b", "MODE", "m: submits; s: speaks SMTP; p: lists the queue; i: checks the aliases"),
     flag("-I", "", "does nothing, as newaliases"),
     flag("-o", "OPTION", "i: as -i; others are ignored"),
     flag("-q", "[TIME]", "tries all mail that waits now"),

@@ -161,6 +161,7 @@ fn open(config: &Config, places: &[(u8, world::Listen)]) -> Result<(World, Daemo
         }
     }
     let mut daemon = Daemon::new(config.clone(), queue, &doors, &mut world);
+    daemon.set_owner(process::user_id());
     if let Ok(true) = is_volatile(Path::new(&config.spool)) {
         log::warn!("this spool does not survive a reboot: {} is in memory", config.spool);
         daemon.set_volatile();

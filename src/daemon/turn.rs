@@ -79,6 +79,7 @@ pub struct Daemon {
     accept_again: Option<Instant>,
     /// The spool does not survive a reboot.
     pub(super) is_volatile: bool,
+    owner: Option<u32>,
     /// Somebody could go on at once.
     pub(super) is_busy: bool,
     /// The session that is served first: another one each turn while they wait for each other.
@@ -114,6 +115,7 @@ impl Daemon {
             drain_until: None,
             accept_again: None,
             is_volatile: false,
+            owner: None,
             is_busy: true,
             first_served: 0,
             queue,
@@ -127,6 +129,11 @@ impl Daemon {
     /// The spool lies in memory: `status` says so.
     pub fn set_volatile(&mut self) {
         self.is_volatile = true;
+    }
+
+    /// The user it runs as, who may do what root may.
+    pub fn set_owner(&mut self, uid: u32) {
+        self.owner = Some(uid);
     }
 
     /// The queue.
@@ -341,7 +348,10 @@ impl Daemon {
         }
         let admission = match peer {
             Peer::Tcp(address) => Admission::new(&self.config, self.config.client(address.ip())),
-            Peer::Unix { .. } => Admission::local(&self.config),
+            Peer::Unix { uid } => {
+                let runs_this = uid == 0 || self.owner == Some(uid);
+                Admission::local(&self.config, runs_this)
+            }
         };
         let Some((handle, session)) = self.sessions.take(|index| index == token.0) else {
             return true;

@@ -81,10 +81,12 @@ impl Admission {
         }
     }
 
-    /// A local program's, by the submit socket or the drop directory.
-    pub fn local(config: &Config) -> Admission {
+    /// A local program's, by the submit socket or the drop directory. Whoever `may_tell` runs the
+    /// daemon: in `sendmail -bs` for inetd he says whose conversation it is.
+    pub fn local(config: &Config, may_tell: bool) -> Admission {
         Admission {
             relay: true,
+            xclient: if may_tell { Telling::May } else { Telling::Never },
             size_max: config.message_size,
             recipients_max: config.recipients,
             ..Admission::NOBODY

@@ -5,6 +5,9 @@
 //! `LISTEN_FDNAMES`, and are meant for us only if `LISTEN_PID` is this process. What is not a
 //! listening stream socket is refused by its number: somebody's config is wrong. `Accept=yes` hands
 //! over connections, not listeners, and is for `sendmail -bs`.
+//!
+//! inetd says nothing in the environment: with `wait` the listening socket is stdin, and is called
+//! `inetd` here. It stays open as long as the process, so nobody is refused before the next one.
 
 use crate::os::socket;
 use std::env;
@@ -58,7 +61,7 @@ pub fn take() -> Result<Vec<Inherited>, String> {
     let pid = std::process::id().to_string();
     let names = variable("LISTEN_FDNAMES");
     let Some(count) = count(&variable("LISTEN_PID"), &variable("LISTEN_FDS"), &pid)? else {
-        return Ok(Vec::new());
+        return Ok(stdin().into_iter().collect());
     };
     let mut names = names.split(':');
     (FIRST..FIRST + count)
@@ -76,6 +79,13 @@ pub fn take() -> Result<Vec<Inherited>, String> {
             Ok(Inherited { socket: Arc::new(socket), name })
         })
         .collect()
+}
+
+/// Stdin, if that is a listening socket.
+fn stdin() -> Option<Inherited> {
+    let socket = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    socket::adopt(socket.as_fd()).ok()?;
+    Some(Inherited { socket: Arc::new(socket), name: "inetd".to_owned() })
 }
 
 /// How many, if they are for process `pid`.

@@ -4,7 +4,8 @@
 //! must not hang cron. Not for the loop, which has `os::reactor`.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -33,6 +34,13 @@ pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
 /// The user who listens at the other end of `stream`.
 pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     super::socket::peer_uid(stream.as_fd())
+}
+
+/// Who is at the other end of `file`, if that is a network connection.
+pub fn remote(file: BorrowedFd<'_>) -> Option<SocketAddr> {
+    let stream = TcpStream::from(file.try_clone_to_owned().ok()?);
+    let address = stream.peer_addr().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 /// `path` as the kernel wants it: at most 107 bytes, and a zero behind them.

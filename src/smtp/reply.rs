@@ -110,6 +110,7 @@ impl Reply {
     pub const RECIPIENT_OK: Reply = reply(250, 1, 5, "Recipient ok");
     pub const START_DATA: Reply = plain(354, "End data with <CR><LF>.<CR><LF>");
     pub const CHUNK_OK: Reply = reply(250, 0, 0, "Chunk received");
+    pub const LEFT: Reply = reply(250, 0, 0, "Ok: left for the daemon");
     pub const START_TLS: Reply = reply(220, 0, 0, "Ready to start TLS");
     pub const LOGGED_IN: Reply = reply(235, 7, 0, "Logged in");
     pub const BYE: Reply = reply(221, 0, 0, "Bye");

@@ -276,6 +276,13 @@ impl Server {
         self.end_message(now);
     }
 
+    /// The message is on the disk, for others to queue it: it has no id yet. Ends the transaction.
+    pub fn left(&mut self, out: &mut Buffer, now: Instant) {
+        Reply::LEFT.write(out);
+        self.idle_commands = 0;
+        self.end_message(now);
+    }
+
     /// The message was not taken: says why. Ends the transaction.
     pub fn refused(&mut self, reply: Reply, out: &mut Buffer, now: Instant) {
         self.tell(reply, out);

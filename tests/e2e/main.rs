@@ -12,6 +12,7 @@ mod aliases;
 mod auth;
 mod bodies;
 mod clients;
+mod conversation;
 mod domains;
 mod durability;
 mod extensions;

@@ -113,4 +113,4 @@ node nodemailer 10.6.0
 peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
     postfix-master usr/lib/postfix/sbin/master
 peer haproxy haproxy haproxy usr/sbin/haproxy
-peer alpine alpine alpine usr/bin/alpine
+peer inetd openbsd-inetd inetd usr/sbin/inetd

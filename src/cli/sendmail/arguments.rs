@@ -22,6 +22,8 @@ pub enum Mode {
     /// Read a message and submit it (-bm).
     #[default]
     Submit,
+    /// SMTP on stdin and stdout (-bs).
+    Converse,
     /// List the queue (-bp).
     List,
     /// Try all that waits now (-q).
@@ -258,6 +260,7 @@ fn mode(value: &[u8]) -> Result<Mode, Failure> {
     match value {
         b"m" => Ok(Mode::Submit),
         b"p" => Ok(Mode::List),
+        b"s" => Ok(Mode::Converse),
         b"i" => Ok(Mode::Aliases),
         b"d" | b"D" => Err(Failure::usage("-bd is not for this program: run 'mote serve'")),
         _ => Err(Failure::usage(format!("-b{} is not supported", value.escape_ascii()))),

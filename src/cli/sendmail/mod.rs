@@ -2,10 +2,11 @@
 //! directory while there is no daemon. Also as `msmtp`.
 //!
 //! [`arguments`] understands the call, [`message`] reads and frames, [`envelope`] says who it is
-//! from and for, [`submission`] speaks SMTP to the daemon. One process, no fork, no config file
-//! needed: Date, Message-ID, a missing From and the removal of Bcc are the daemon's. Memory does
-//! not depend on the message. More than `TRANSACTION_RECIPIENTS_MAX` recipients are several
-//! transactions.
+//! from and for, [`submission`] speaks SMTP to the daemon. With -bs the caller does that himself,
+//! in a [`conversation`], or with a [`deputy`] while there is no daemon. One process, no fork, no
+//! config file needed: Date, Message-ID, a missing From and the removal of Bcc are the daemon's.
+//! Memory does not depend on the message. More than `TRANSACTION_RECIPIENTS_MAX` recipients are
+//! several transactions.
 //!
 //! Exit 0 says that the message is on disk, in the queue or in the drop directory. 75 says that it
 //! may not be, and the caller keeps it. The other codes are final, and name what was refused; the
@@ -15,6 +16,9 @@
 //! the owner of what they name (decisions 19, threats 6).
 
 pub mod arguments;
+pub mod conversation;
+pub mod deputy;
+pub mod ends;
 pub mod envelope;
 pub mod message;
 pub mod submission;
@@ -80,6 +84,7 @@ fn dispatch(dialect: Dialect, mut context: Context, words: Vec<OsString>) -> Exi
             let result = submit(&context, &arguments);
             finish(context.program, result)
         }
+        Mode::Converse => finish(context.program, conversation::run(&context)),
         Mode::List => mailq::run(&context, Vec::new()),
         Mode::Flush => flush::run(&context, Vec::new()),
         Mode::Aliases => newaliases::run(&context, &[]),
@@ -208,20 +213,12 @@ impl Delivery<'_> {
 
     /// Connects to the first daemon that answers.
     fn connect(&mut self) {
-        for path in &self.places.submit {
-            match Session::open(path) {
-                Ok(session) => {
-                    self.session = Some(session);
-                    return;
-                }
-                Err(Some(reason)) => {
-                    let reason = format!("{}: {reason}", path.display());
-                    self.reason.get_or_insert(reason);
-                }
-                Err(None) => {}
-            }
+        let greeted = Session::first(&self.places.submit);
+        let opened = greeted.and_then(|(mut session, _)| session.hello().map(|()| session));
+        match opened {
+            Ok(session) => self.session = Some(session),
+            Err(reason) => self.reason = Some(reason),
         }
-        self.reason.get_or_insert_with(|| "daemon is not running".to_owned());
     }
 
     /// Leaves the message in the drop directory, for a daemon to come.
@@ -232,14 +229,9 @@ impl Delivery<'_> {
         message: &mut Message<R>,
     ) -> Result<(), Failure> {
         let reason = self.reason.as_deref().unwrap_or_default();
-        let has_drops = |spool: &&PathBuf| is_drop_directory(&drop_path(spool));
-        let Some(spool) = self.places.spools.iter().find(has_drops) else {
-            let text = format!("{reason}, and there is no drop directory to leave the mail in");
-            return Err(Failure::new(Exit::TEMPORARY, text));
+        let Some((directory, bytes_max)) = drop_room(&self.places) else {
+            return Err(Failure::new(Exit::TEMPORARY, leave_reason(reason)));
         };
-        let directory = drop_path(spool);
-        let image = std::fs::metadata(image_path(spool));
-        let bytes_max = image.map_or(DROP_BYTES_MAX, |image| image.len());
         let envelope = records(terms.sender, recipients);
         let place = directory.display();
         match drops::leave(&directory, bytes_max, &envelope, message) {
@@ -271,6 +263,18 @@ impl Delivery<'_> {
             tell(self.context.program, text);
         }
     }
+}
+
+/// The drop directory, and how much may lie there.
+fn drop_room(places: &Places) -> Option<(PathBuf, u64)> {
+    let has_drops = |spool: &&PathBuf| is_drop_directory(&drop_path(spool));
+    let spool = places.spools.iter().find(has_drops)?;
+    let image = std::fs::metadata(image_path(spool));
+    Some((drop_path(spool), image.map_or(DROP_BYTES_MAX, |image| image.len())))
+}
+
+fn leave_reason(reason: &str) -> String {
+    format!("{reason}, and there is no drop directory to leave the mail in")
 }
 
 /// A directory, not a link to one, of somebody who may be trusted with mail.

@@ -17,9 +17,10 @@ use crate::smtp::data::{DotWriter, FINISH_BYTES_MAX};
 use crate::smtp::reply::{Parsed, RemoteReply, ReplyParser};
 use std::fmt::Write as _;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::arguments::Body;
@@ -84,8 +85,23 @@ enum Trouble {
 }
 
 impl Session {
-    /// Connects and says EHLO. Err: why not; None: there is nothing at that path.
-    pub fn open(path: &Path) -> Result<Session, Option<String>> {
+    /// Connects to the first daemon that greets, and gives its greeting. Err: why none does.
+    pub fn first(paths: &[PathBuf]) -> Result<(Session, RemoteReply), String> {
+        let mut reason = None;
+        for path in paths {
+            match Session::greeted(path) {
+                Ok(found) => return Ok(found),
+                Err(Some(why)) => {
+                    reason.get_or_insert_with(|| format!("{}: {why}", path.display()));
+                }
+                Err(None) => {}
+            }
+        }
+        Err(reason.unwrap_or_else(|| "daemon is not running".to_owned()))
+    }
+
+    /// Err: why not; None: there is nothing at that path.
+    fn greeted(path: &Path) -> Result<(Session, RemoteReply), Option<String>> {
         let owner = match std::fs::metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(None),
             result => result.map_err(|error| error.to_string())?.uid(),
@@ -104,11 +120,29 @@ impl Session {
             output: Buffer::new(OUTPUT_BYTES),
             parser: ReplyParser::new(),
         };
-        session.expect(220)?;
+        let greeting = session.expect(220)?;
+        Ok((session, greeting))
+    }
+
+    /// Says EHLO.
+    pub fn hello(&mut self) -> Result<(), String> {
         // RFC 5321 §4.1.1.1; the daemon knows by the socket who this is.
-        session.write(b"EHLO localhost\r\n")?;
-        session.expect(250)?;
-        Ok(session)
+        self.write(b"EHLO localhost\r\n")?;
+        self.expect(250).map(drop)
+    }
+
+    /// Tells whose conversation this is, which begins anew with it.
+    pub fn introduce(&mut self, client: SocketAddr) -> Result<(), String> {
+        let tag = if client.is_ipv6() { "IPV6:" } else { "" };
+        let (address, port) = (client.ip(), client.port());
+        self.write(format!("XCLIENT ADDR={tag}{address} PORT={port}\r\n").as_bytes())?;
+        self.expect(220).map(drop)
+    }
+
+    /// The connection, on which nothing waits to be read.
+    pub fn into_stream(self) -> UnixStream {
+        debug_assert!(self.input.is_empty(), "it has spoken without being asked");
+        self.stream
     }
 
     /// One transaction; `is_last` if none will follow.
@@ -243,9 +277,9 @@ impl Session {
         (&self.stream).write_all(bytes).map_err(|error| describe(&error))
     }
 
-    fn expect(&mut self, code: u16) -> Result<(), String> {
+    fn expect(&mut self, code: u16) -> Result<RemoteReply, String> {
         let reply = self.reply(PATIENCE)?;
-        if reply.code == code { Ok(()) } else { Err(reply.to_string()) }
+        if reply.code == code { Ok(reply) } else { Err(reply.to_string()) }
     }
 
     /// The next reply, whole within `patience`, which is also the socket's time-out at first.
