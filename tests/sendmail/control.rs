@@ -102,7 +102,10 @@ fn called_by_other_names() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mote"));
     command.arg0("newaliases").stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    assert_eq!(run(command, b""), fine());
+    let outcome = run(command, b"");
+    let said = outcome.out.trim_end();
+    assert!(outcome.code == Some(0) && outcome.err.is_empty(), "{outcome:?}");
+    assert_eq!(said, "no aliases: the config names no file");
     let place = Place::new();
     let outcome = place.run("mote", &["--version"], b"");
     assert!(outcome.code == Some(0) && outcome.out.starts_with("mote "), "{outcome:?}");
