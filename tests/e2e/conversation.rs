@@ -174,7 +174,7 @@ impl Inetd {
         );
         fs::write(&file, line).unwrap();
         command.args(["-d", "-i"]).arg(&file).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         Some(Inetd { child })
     }
@@ -182,9 +182,13 @@ impl Inetd {
 
 impl Drop for Inetd {
     fn drop(&mut self) {
-        let group = format!("kill -TERM -{}", self.child.id());
-        let _ = Command::new("sh").args(["-c", &group]).status();
+        // What it has started is in sessions of their own.
+        let own = self.child.id();
+        let file = format!("/proc/{own}/task/{own}/children");
+        let started = fs::read_to_string(file).unwrap_or_default();
+        let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = Command::new("sh").args(["-c", &format!("kill -KILL {started}")]).output();
     }
 }
 
