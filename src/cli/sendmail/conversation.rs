@@ -3,8 +3,8 @@
 //!
 //! The conversation is the daemon's: what the caller says goes to its submit socket, with the line
 //! ends that [`super::ends`] gives it, and what comes back goes to the caller. Deadlines are the
-//! daemon's too. While there is none, the same machine answers here and leaves the mail in the drop
-//! directory ([`super::deputy`]).
+//! daemon's too; one that does not even keep those is given up. While there is none, the same
+//! machine answers here and leaves the mail in the drop directory ([`super::deputy`]).
 //!
 //! When stdin is a network connection, as inetd starts its servers (`nowait`), the client is no
 //! user of this machine: the daemon is told its address by XCLIENT first, and treats it as one that
@@ -27,9 +27,13 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 const BUFFER_BYTES: usize = 16 * 1024;
+/// The longest that a daemon says nothing and takes nothing: no deadline of its own can be longer
+/// than an hour.
+const SILENCE_MAX: Duration = Duration::from_secs(65 * 60);
 
 /// Holds the conversation.
 pub fn run(context: &Context) -> Result<Exit, Failure> {
@@ -86,24 +90,29 @@ fn unwritable(error: &io::Error) -> Failure {
 /// Carries bytes both ways until one side ends.
 fn carry(daemon: UnixStream, caller: &mut impl Write) -> Result<Exit, Failure> {
     let broken = |error: io::Error| Failure::new(Exit::TEMPORARY, format!("the daemon: {error}"));
-    daemon.set_read_timeout(None).map_err(broken)?;
-    daemon.set_write_timeout(None).map_err(broken)?;
+    daemon.set_read_timeout(Some(SILENCE_MAX)).map_err(broken)?;
+    daemon.set_write_timeout(Some(SILENCE_MAX)).map_err(broken)?;
     let has_ended = Arc::new(AtomicBool::new(false));
     let (ended, mut towards) = (Arc::clone(&has_ended), daemon.try_clone().map_err(broken)?);
+    let given = Arc::new(AtomicU64::new(0));
+    let giving = Arc::clone(&given);
     // It ends with the process, at the latest.
     std::thread::spawn(move || {
         let (mut ends, mut mended) = (Ends::new(), Vec::new());
         let copied = copy(&mut io::stdin(), |bytes| {
             mended.clear();
             ends.mend(bytes, &mut mended);
-            towards.write_all(&mended)
+            towards.write_all(&mended)?;
+            giving.fetch_add(1, Ordering::Release);
+            Ok(())
         });
         ended.store(copied.is_ok(), Ordering::Release);
         // What it says to that still comes.
         let _ = towards.shutdown(Shutdown::Write);
     });
     let mut codes = Codes::default();
-    let carried = copy(&mut &daemon, |bytes| {
+    let mut listening = Listening { daemon: &daemon, given: &given, before: 0 };
+    let carried = copy(&mut listening, |bytes| {
         codes.see(bytes);
         caller.write_all(bytes).and_then(|()| caller.flush())
     });
@@ -117,6 +126,32 @@ fn carry(daemon: UnixStream, caller: &mut impl Write) -> Result<Exit, Failure> {
         421 => Err(Failure::new(Exit::TEMPORARY, "the daemon has closed the conversation")),
         _ if has_ended.load(Ordering::Acquire) => codes.parting(),
         _ => Err(sorry(caller, Exit::TEMPORARY, "lost the daemon".to_owned())),
+    }
+}
+
+/// The daemon's side, which is there as long as it speaks or takes what it is given.
+struct Listening<'a> {
+    daemon: &'a UnixStream,
+    /// Pieces that it has taken.
+    given: &'a AtomicU64,
+    /// As many as there were when it was last waited for in vain.
+    before: u64,
+}
+
+impl Read for Listening<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut daemon = self.daemon;
+            let read = daemon.read(into);
+            let is_late = |error: &io::Error| {
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+            };
+            let given = self.given.load(Ordering::Acquire);
+            if !read.as_ref().is_err_and(is_late) || given == self.before {
+                return read;
+            }
+            self.before = given;
+        }
     }
 }
 
@@ -205,5 +240,20 @@ mod tests {
         assert_eq!(codes.last(), 0);
         codes.see(b"\n221 bye\n");
         assert_eq!(codes.last(), 221);
+    }
+    #[test]
+    fn a_daemon_that_neither_speaks_nor_takes_anything_is_given_up() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let given = AtomicU64::new(0);
+        let mut listening = Listening { daemon: &ours, given: &given, before: 0 };
+        let mut into = [0; 8];
+        (&theirs).write_all(b"220 x").unwrap();
+        assert_eq!(listening.read(&mut into).unwrap(), 5);
+        assert!(listening.read(&mut into).is_err());
+        // It takes something, and so is waited for once more.
+        given.fetch_add(1, Ordering::Release);
+        assert!(listening.read(&mut into).is_err());
+        assert_eq!(listening.before, 1);
     }
 }
