@@ -38,9 +38,9 @@
 //!
 //! Rows 0 to 4 are pure: no socket, file, clock, randomness or thread. What they need of the world
 //! is a trait in the room that needs it (`daemon/world.rs`, `queue/disk.rs`, `relay/mailbox.rs`,
-//! `intake/drop_directory.rs`, `intake/users.rs`). `os/world.rs` implements them all for a real
-//! machine; tests implement them again for a simulated one. Every machine there has the same shape:
-//! it is lent bytes and `now`, and gives events, output and a deadline.
+//! `relay/keyring.rs`, `intake/drop_directory.rs`, `intake/users.rs`). `os/world.rs` implements
+//! them all for a real machine; tests implement them again for a simulated one. Every machine there
+//! has the same shape: it is lent bytes and `now`, and gives events, output and a deadline.
 //!
 //! # The laws
 //!
@@ -72,7 +72,9 @@
 //! | 13        | TLS records are put together in few buffers, and who may hold one how long     |
 //! | 15        | full slots: the last stranger waits in a spare one, the idlest gives way; a    |
 //! |           | crowd waits for nothing, and who was slow in it gets half of the slots         |
+//! | 18        | no password in clear text, but to this machine itself                          |
 //! | 19        | without a config file everything lies under one home                           |
+//! | 20        | no secret stands in a file that everyone can read                              |
 //!
 //! | threats | what is refused                                                                  |
 //! |---------|----------------------------------------------------------------------------------|
@@ -80,6 +82,7 @@
 //! | 2       | what comes behind STARTTLS in the clear, and what was said before it             |
 //! | 3       | a web browser's or a TLS client's first bytes taken for commands                 |
 //! | 4       | control bytes in addresses                                                       |
+//! | 5       | a shell, and whatever it would expand                                            |
 //! | 6       | files opened for whoever calls sendmail with a clever option                     |
 //! | 7       | relaying for strangers, also by `%`, `!` and source routes                       |
 //! | 10      | clients that are slow on purpose                                                 |
@@ -89,6 +92,7 @@
 //! | 17      | links, devices and races in the drop directory                                   |
 //! | 18, 19  | sockets, files and secrets that are open to others for a moment, or for ever     |
 //! | 20      | a peer's bytes that forge a log line                                             |
+//! | 23      | a relay spoken to without the login, or without the protection, that it needs    |
 //! | 25      | a next hop that talks without end                                                |
 //! | 26      | passwords and users' names that are guessed                                      |
 //!
@@ -128,10 +132,12 @@
 //!    lanes (`relay/lane.rs`); a free sending slot takes it (`relay/sender.rs`).
 //! 7. The sender asks for a name (`os/resolver.rs`; for a domain's mail hosts
 //!    `os/mail_hosts.rs`, by the order of `dns/lookup.rs`) and a connection (`os/reactor.rs`),
-//!    unless one is still open, and steps `smtp/client.rs`. `relay/attempt.rs` reads the
-//!    message back block by block (`queue/message.rs`, `queue/reader.rs`), puts Received and
-//!    what is missing before it (`mail/stamp.rs`, `mail/edit.rs`) and dots into it. Into a
-//!    Maildir it is `relay/filing.rs` and `os/mailbox.rs` instead.
+//!    unless one is still open, and steps `smtp/client.rs`. Where it has to log in it asks for the
+//!    key first (`relay/entry.rs`, `os/keyring.rs`), and says it by `smtp/client_login.rs`.
+//!    `relay/attempt.rs` reads the message back block by block (`queue/message.rs`,
+//!    `queue/reader.rs`), puts Received and what is missing before it (`mail/stamp.rs`,
+//!    `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs` and
+//!    `os/mailbox.rs` instead.
 //! 8. Replies are noted in `relay/ledger.rs`. Every attempt ends in `relay/conclude.rs`:
 //!    `relay/settle.rs` logs it and marks recipients as done (`queue/commit.rs`), to be written
 //!    with a later commit (`queue/marks.rs`). What failed for good becomes a report
@@ -180,6 +186,7 @@
 //! - **sender**: a sending slot, one connection to a next hop and the buffers for it
 //! - **attempt**: one message × one lane; **ledger**: how that went, recipient by recipient
 //! - **forwarder**: all of it: what is due, and who sends it
+//! - **key**: the password or token with which to log in at a relay
 //! - **report**: the message that tells a sender what failed, or what he asked (RFC 3464)
 //! - **wishes**: what a sender asks for beside delivery (RFC 3461)
 //!

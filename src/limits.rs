@@ -19,6 +19,15 @@ pub const INPUT_BYTES: usize = 16 * 1024;
 pub const SASL_RESPONSE_BYTES_MAX: usize = LINE_BYTES_MAX / 4 * 3;
 /// A challenge of ours, before base64.
 pub const SASL_CHALLENGE_BYTES_MAX: usize = 372;
+/// A password or a token for a next hop. Those of Microsoft are the longest, with some two
+/// thousand.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// The name to log in with at a next hop.
+pub const KEY_NAME_BYTES_MAX: usize = 254;
+/// A message of ours to a next hop where we log in, before base64: OAUTHBEARER's, in which a name
+/// may become three times as long.
+pub const SASL_MESSAGE_BYTES_MAX: usize =
+    KEY_BYTES_MAX + 3 * KEY_NAME_BYTES_MAX + DOMAIN_BYTES_MAX + 64;
 /// The name of somebody who logs in.
 pub const LOGIN_NAME_BYTES_MAX: usize = 64;
 /// A password of theirs.
@@ -39,6 +48,8 @@ pub const ALIAS_TARGETS_MAX: usize = 100;
 pub const ALIASES_TARGETS_MAX: usize = 4096;
 /// How often the files of aliases are looked at, if there is anything to do at all.
 pub const ALIASES_LOOK: Duration = Duration::from_secs(1);
+/// How often a file is looked at with which a next hop has not let us in.
+pub const KEY_LOOK: Duration = Duration::from_secs(5);
 /// Failed logins in one session; with the last it is closed.
 pub const LOGIN_FAILURES_MAX: u32 = 5;
 /// Addresses whose failed logins are remembered.
@@ -48,8 +59,8 @@ pub const REPLIES_BYTES: usize = 1536;
 /// Room that must be free among the replies before the next command is read: the longest reply,
 /// which is the one to EHLO.
 pub const REPLY_BYTES_MAX: usize = 768;
-/// What a sending slot writes from.
-pub const OUTPUT_BYTES: usize = 4096;
+/// What a sending slot writes from. It holds the longest step of a login.
+pub const OUTPUT_BYTES: usize = 8192;
 /// A mailbox: RFC 5321 §4.5.3.1.3 allows a path of 256 with its angle brackets.
 pub const ADDRESS_BYTES_MAX: usize = 254;
 /// RFC 5321 §4.5.3.1.1 asks for 64 at least; senders made by VERP and SRS are longer.
@@ -116,4 +127,5 @@ const _: () = assert!(2 * LOGIN_NAME_BYTES_MAX + PASSWORD_BYTES_MAX + 2 <= SASL_
 const _: () = assert!(ADDRESS_BYTES_MAX + 2 <= 256);
 const _: () = assert!(ALIAS_TARGETS_MAX <= RECIPIENTS_MAX);
 const _: () = assert!(TEXT_LINE_BYTES_MAX + 3 <= OUTPUT_BYTES);
+const _: () = assert!(SASL_MESSAGE_BYTES_MAX.div_ceil(3) * 4 + 2 <= OUTPUT_BYTES);
 const _: () = assert!(REMOTE_TEXT_BYTES_MAX <= REMOTE_LINE_BYTES_MAX);

@@ -3,7 +3,7 @@
 //! The effective configuration goes to stdout, as a file that could stand in its place, and behind
 //! it, as comments, the most memory that serving it takes; warnings and faults go to stderr, one a
 //! line, each with its file and line first. Exit 0, with warnings too, or 78. Nothing is opened but
-//! the file, and certificates that it names.
+//! the file, and those that it names; a program that prints a password is not run.
 
 use super::Context;
 use super::configuration::{self, Broken};
@@ -29,7 +29,8 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
         .and_then(|loaded| configuration::examine(&loaded).map(|()| loaded));
     // Those in a line keep no daemon from starting, but somebody who looks is to see them.
     let examined = examined.and_then(|loaded| {
-        let faults = AliasFiles::read(&loaded.config).faults;
+        let mut faults = AliasFiles::read(&loaded.config).faults;
+        faults.extend(configuration::key_faults(&loaded));
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
     });
     let loaded = match examined {

@@ -11,11 +11,12 @@ use super::Context;
 use super::exit::{Exit, Failure, tell};
 use crate::config::{self, Config, Host, Listener, ListenerTls};
 use crate::os::alias_files::AliasFiles;
-use crate::os::{process, tls, vault};
+use crate::os::{keyring, process, secret_file, tls, vault};
 use std::env;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Where the configuration lies when nobody says.
 pub const SYSTEM_FILE: &str = "/etc/mote.conf";
@@ -25,14 +26,14 @@ const ROOT_HOME: &str = "/var/lib/mote";
 const NOT_KEYS: [&str; 2] = ["MOTE_HOME", "MOTE_SOCKET"];
 
 /// A configuration, and where it comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// What it says.
     pub config: Config,
     /// Its file; none: the embedded default.
     pub file: Option<PathBuf>,
-    /// What stands in the file.
-    pub text: Vec<u8>,
+    /// What stands in the file; it may hold a password.
+    pub text: Zeroizing<Vec<u8>>,
 }
 
 /// Lines, at least one, that say what is wrong, each with its file, and line where it has one.
@@ -56,7 +57,7 @@ pub fn load(context: &Context) -> Result<Config, Failure> {
 pub fn read(context: &Context) -> Result<Loaded, Broken> {
     let path = context.config.as_deref();
     let text = match read_file(path.unwrap_or(Path::new(SYSTEM_FILE))) {
-        Ok(text) => Some(text),
+        Ok(read) => Some(read),
         Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
             let path = path.unwrap_or(Path::new(SYSTEM_FILE)).display();
@@ -77,9 +78,14 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
     };
     let file = text.is_some().then(|| path.unwrap_or(Path::new(SYSTEM_FILE)).to_path_buf());
     let pairs = if context.trust_home { variables() } else { Vec::new() };
-    let text = text.unwrap_or_default();
+    let (text, about) =
+        text.map_or((Zeroizing::default(), None), |(text, about)| (text, Some(about)));
     match config::parse_with_environment(&text, &pairs, &host) {
-        Ok(config) => Ok(Loaded { config, file, text }),
+        Ok(config) => {
+            let loaded = Loaded { config, file, text };
+            let exposed = about.and_then(|about| exposed(&loaded, &about));
+            exposed.map_or(Ok(loaded), |line| Err(Broken(vec![line])))
+        }
         Err(faults) => {
             let name = file.unwrap_or_default();
             let line = |fault: &config::Fault| match fault.line {
@@ -89,6 +95,37 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
             Err(Broken(faults.iter().map(line).collect()))
         }
     }
+}
+
+/// What is wrong if a password stands in the file, and others can read it (decisions 20).
+fn exposed(loaded: &Loaded, about: &Metadata) -> Option<String> {
+    let (relay, key) = loaded.config.literal_key()?;
+    // It may stand in the environment, which is its owner's.
+    let in_section = config::find_line(&loaded.text, "relay", relay, key);
+    let line = in_section.or_else(|| config::find_line(&loaded.text, "", "", key))?;
+    let error = secret_file::check(about).err()?;
+    let name = loaded.file.as_ref()?.display();
+    Some(format!(
+        "{name}:{line}: {key}: {error}; or write {key} = file:/etc/mote.secret, and the {key} into \
+         that file (chmod 640, chown root:mote)"
+    ))
+}
+
+/// What is wrong with what is needed to log in at the relays, as far as it can be seen without
+/// running anything.
+pub fn key_faults(loaded: &Loaded) -> Vec<String> {
+    let fault = |relay: &config::Relay| {
+        let login = relay.login.as_ref()?;
+        let why = keyring::examine(&login.key).err()?;
+        let key = if login.is_token { "token" } else { "password" };
+        let in_section = config::find_line(&loaded.text, "relay", &relay.name, key);
+        let line = in_section.or_else(|| config::find_line(&loaded.text, "", "", key));
+        Some(match (&loaded.file, line) {
+            (Some(file), Some(line)) => format!("{}:{line}: {key}: {why}", file.display()),
+            _ => format!("environment: {key}: {why}"),
+        })
+    };
+    loaded.config.relays.iter().filter_map(fault).collect()
 }
 
 /// The files of each listener that speaks TLS, by its number.
@@ -135,11 +172,15 @@ pub fn complain(line: &str) {
 }
 
 /// The file's bytes; of one that is too large, enough for the parser to refuse it.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+fn read_file(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Metadata)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
     let most = config::FILE_BYTES_MAX as u64 + 1;
-    File::open(path)?.take(most).read_to_end(&mut text)?;
-    Ok(text)
+    // All at once, so that no half of it stays behind where the vector was before it grew.
+    let room = usize::try_from(about.len().min(most)).unwrap_or(0);
+    let mut text = Zeroizing::new(Vec::with_capacity(room + 1));
+    file.take(most).read_to_end(&mut text)?;
+    Ok((text, about))
 }
 
 /// Where everything lies without a file, as an absolute path; none: this user has no home.

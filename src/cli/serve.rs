@@ -48,8 +48,10 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     };
     let loaded = configuration::read(context).map_err(broken)?;
     configuration::examine(&loaded).map_err(broken)?;
+    output::start(level(&loaded.config, context), has_priorities());
+    // Mail is taken all the same, and waits.
+    configuration::key_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
     let Loaded { mut config, file, .. } = loaded;
-    output::start(level(&config, context), has_priorities());
     let mut aliases = read_aliases(&mut config).unwrap_or_default();
     process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
     let places = listeners::places(&config)?;
@@ -285,7 +287,9 @@ fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, worl
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
     });
     match checked {
-        Ok(Loaded { mut config, file, .. }) => {
+        Ok(loaded) => {
+            configuration::key_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
+            let Loaded { mut config, file, .. } = loaded;
             *aliases = read_aliases(&mut config).unwrap_or_default();
             let old = daemon.config();
             let fixed = [

@@ -6,6 +6,7 @@
 
 use super::clients::ClientsDraft;
 use super::listener::ListenerDraft;
+use super::login::{KeyDraft, LoginDraft};
 use super::nearest::hint;
 use super::table::{KEYS, Key, Kind, RUN_PATH_BYTES_MAX, Section};
 use super::value;
@@ -40,7 +41,9 @@ pub(super) struct Draft {
     via: Option<Via>,
     pub(super) is_listen_given: bool,
     pub(super) listeners: Vec<ListenerDraft>,
-    relays: Vec<RelayDraft>,
+    pub(super) relays: Vec<RelayDraft>,
+    /// `password` or `token` above all sections.
+    pub(super) key: Option<KeyDraft>,
     routes: Vec<RouteDraft>,
     pub(super) clients: Vec<ClientsDraft>,
     /// The section, of its kind, that keys now go to.
@@ -49,10 +52,11 @@ pub(super) struct Draft {
     pub(super) spool_line: u32,
 }
 
-struct RelayDraft {
-    name: String,
+pub(super) struct RelayDraft {
+    pub(super) name: String,
     line: u32,
     url: Option<(String, u16)>,
+    pub(super) login: LoginDraft,
 }
 
 struct RouteDraft {
@@ -76,6 +80,7 @@ impl Draft {
             is_listen_given: false,
             listeners: Vec::new(),
             relays: Vec::new(),
+            key: None,
             routes: Vec::new(),
             clients: Vec::new(),
             current: 0,
@@ -151,16 +156,16 @@ impl Draft {
             }
             Some(via) => self.via = Some(via),
             None => {
-                let read = value::url(given.text);
+                let (user, read) = value::url(given.text);
                 // A relay with a bad URL is still there for the routes that name it.
                 let url = read.clone().unwrap_or_default();
                 match self.relays.iter_mut().find(|relay| relay.name == DEFAULT_RELAY) {
-                    Some(relay) => relay.url = Some(url),
-                    None => self.relays.push(RelayDraft {
-                        name: DEFAULT_RELAY.into(),
-                        line: given.line,
-                        url: Some(url),
-                    }),
+                    Some(relay) => (relay.url, relay.login.user) = (Some(url), user),
+                    None => {
+                        let mut relay = new_relay(DEFAULT_RELAY, given.line)?;
+                        (relay.url, relay.login.user) = (Some(url), user);
+                        self.relays.push(relay);
+                    }
                 }
                 self.via = None;
                 read?;
@@ -186,9 +191,10 @@ impl Draft {
 
     /// `url` of the current relay.
     pub(super) fn set_url(&mut self, given: &Given<'_>) -> Result<(), String> {
-        let read = value::url(given.text);
+        let (user, read) = value::url(given.text);
         if let Some(relay) = self.relays.get_mut(self.current) {
             relay.url = Some(read.clone().unwrap_or_default());
+            relay.login.user = user;
             // In the environment this is the shorter way to say relay = URL.
             if relay.name == DEFAULT_RELAY && given.line == 0 {
                 self.via = None;
@@ -224,6 +230,7 @@ impl Draft {
             }
         }
         self.finish_listeners(faults);
+        self.finish_key(DEFAULT_RELAY, faults);
         self.finish_relays(faults);
         self.finish_routes(faults);
         self.finish_clients(faults);
@@ -231,7 +238,7 @@ impl Draft {
     }
 
     fn finish_relays(&mut self, faults: &mut Vec<Fault>) {
-        for relay in &self.relays {
+        for relay in &mut self.relays {
             let (host, port) = relay.url.clone().unwrap_or_else(|| {
                 let message = format!(
                     "[relay {}] has no url; add a line like url = smtp://mail.example.net",
@@ -240,7 +247,11 @@ impl Draft {
                 faults.push(Fault { line: relay.line, message });
                 (String::new(), 0)
             });
-            self.config.relays.push(Relay { name: relay.name.clone(), host, port });
+            let login = core::mem::take(&mut relay.login);
+            // Of a URL with a fault nothing more is said.
+            let login = if host.is_empty() { LoginDraft::default() } else { login };
+            let login = login.finish(relay.line, &host, true, faults);
+            self.config.relays.push(Relay { name: relay.name.clone(), host, port, login });
         }
         let default = self.relay_number(DEFAULT_RELAY).map(Via::Relay);
         self.config.via = self.via.take().or(default).unwrap_or(Via::Hold);
@@ -327,7 +338,7 @@ fn find<'a>(named: impl Iterator<Item = (&'a String, u32)>, name: &str) -> Optio
 
 fn new_relay(name: &str, line: u32) -> Result<RelayDraft, String> {
     check_name(name, "a relay")?;
-    Ok(RelayDraft { name: name.into(), line, url: None })
+    Ok(RelayDraft { name: name.into(), line, url: None, login: LoginDraft::default() })
 }
 
 /// Names of sections that are chosen freely.

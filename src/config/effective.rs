@@ -5,8 +5,9 @@
 
 use super::clients::write_clients;
 use super::draft::DEFAULT_RELAY;
+use super::login::write_user;
 use super::value::{write_listen, write_pattern, write_size, write_time};
-use super::{Config, Listen, Listener, ListenerAuth, ListenerTls, Log, Relay, Via};
+use super::{Config, KeySource, Listen, Listener, ListenerAuth, ListenerTls, Log, Relay, Via};
 use core::fmt::{Result, Write};
 use core::net::IpAddr;
 
@@ -19,6 +20,7 @@ pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
         if relay.name != DEFAULT_RELAY || !is_default(config) {
             writeln!(out, "\n[relay {}]", relay.name)?;
             pair(out, "url", url(relay))?;
+            write_key(out, relay)?;
         }
     }
     for route in &config.routes {
@@ -34,7 +36,10 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     pair(out, "listen", if listen.is_empty() { "off" } else { &listen })?;
     let default = config.relays.iter().find(|relay| relay.name == DEFAULT_RELAY);
     match (&config.via, default) {
-        (Via::Relay(_), Some(relay)) => pair(out, "relay", url(relay))?,
+        (Via::Relay(_), Some(relay)) => {
+            pair(out, "relay", url(relay))?;
+            write_key(out, relay)?;
+        }
         (other, _) => pair(out, "relay", via(config, other))?,
     }
     if let Some(to) = &config.to {
@@ -114,9 +119,19 @@ fn is_default(config: &Config) -> bool {
 }
 
 fn url(relay: &Relay) -> String {
+    let user = relay.login.as_ref().map(|login| write_user(&login.user) + "@").unwrap_or_default();
     match relay.host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("smtp://[{address}]:{}", relay.port),
-        _ => format!("smtp://{}:{}", relay.host, relay.port),
+        Ok(IpAddr::V6(address)) => format!("smtp://{user}[{address}]:{}", relay.port),
+        _ => format!("smtp://{user}{}:{}", relay.host, relay.port),
+    }
+}
+
+fn write_key(out: &mut impl Write, relay: &Relay) -> Result {
+    let Some(login) = &relay.login else { return Ok(()) };
+    let key = if login.is_token { "token" } else { "password" };
+    match &login.key {
+        KeySource::Literal(_) => writeln!(out, "# {key} is not shown"),
+        source => pair(out, key, source.to_string()),
     }
 }
 
@@ -152,7 +167,8 @@ mod tests {
     const FULL: &str = "
         hostname = mail.example.net
         listen = 0.0.0.0 [::1]:2525 br-lan:26 /run/smtp
-        relay = smtp://[2001:db8::1]:26
+        relay = smtp://me%40example.net@[::1]:26
+        password = \"cmd:/usr/bin/pass show #1\"
         resolver = 127.0.0.1:5353
         to! = me@example.net
         from = pi@example.net
@@ -191,6 +207,12 @@ mod tests {
         auth = off
         [relay office]
         url = smtp://office.example.net
+        [relay mail]
+        url = smtp://router@localhost
+        token = file:/etc/token
+        [relay cloud]
+        url = smtp://router@127.0.0.1
+        password = cred:mail
         [route me@example.net]
         via = relay office
         [route *.example.net]

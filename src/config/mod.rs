@@ -17,6 +17,7 @@ mod draft;
 mod effective;
 mod ini;
 mod listener;
+mod login;
 mod nearest;
 mod parse;
 mod section;
@@ -28,6 +29,7 @@ pub use clients::{ClientPolicy, ClientRange};
 pub use draft::ALIASES_FILE;
 pub use effective::write_effective;
 pub use ini::FILE_BYTES_MAX;
+pub use login::{KeySource, Literal, RelayLogin};
 pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
 pub use table::{key_names, write_markdown, write_plain};
@@ -172,6 +174,8 @@ pub struct Relay {
     pub host: String,
     /// The TCP port.
     pub port: u16,
+    /// Who this machine is there; none: nobody.
+    pub login: Option<RelayLogin>,
 }
 
 /// What becomes of a message.
@@ -289,6 +293,16 @@ impl Config {
             auth: None,
         };
         self.listen.get(usize::from(number)).or(self.listen.first()).unwrap_or(NONE)
+    }
+
+    /// Whether a secret stands in the configuration itself, and in which relay's section, by its
+    /// key.
+    pub fn literal_key(&self) -> Option<(&str, &'static str)> {
+        self.relays.iter().find_map(|relay| {
+            let login = relay.login.as_ref()?;
+            let key = if login.is_token { "token" } else { "password" };
+            matches!(login.key, KeySource::Literal(_)).then_some((relay.name.as_str(), key))
+        })
     }
 
     /// Every file of users, once.
@@ -494,7 +508,7 @@ mod tests {
             pair("MOTE_HOPS", ""),
         ];
         let config = with("relay = smtp://one\nspool-size = 2M\n", &pairs).unwrap();
-        let two = Relay { name: "default".into(), host: "two".into(), port: 26 };
+        let two = Relay { name: "default".into(), host: "two".into(), port: 26, login: None };
         assert_eq!((config.relays.as_slice(), &config.via), ([two].as_slice(), &Via::Relay(0)));
         assert_eq!(config.spool_size, Some(1 << 20));
         assert!(config.client("10.1.1.1".parse().unwrap()).relay);

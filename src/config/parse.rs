@@ -56,10 +56,11 @@ pub fn embedded(host: &Host<'_>) -> Config {
     Draft::new(&Host { is_embedded: true, ..*host }).finish(&mut Vec::new())
 }
 
-/// The line in which `text` gives `key` in the section of that kind and name, for a fault that only
+/// The line in which `text` gives `key` in the section of that kind and name (no kind: above all
+/// sections), for a fault that only
 /// shows outside the text.
 pub fn find_line(text: &[u8], kind: &str, name: &str, key: &str) -> Option<u32> {
-    let mut is_there = false;
+    let mut is_there = kind.is_empty();
     ini::lines(text).find_map(|(line, read)| match read.ok()? {
         Line::Section { kind: other, name: named } => {
             is_there = other == kind && named == name;

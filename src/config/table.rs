@@ -73,6 +73,8 @@ impl Key {
     }
 }
 
+/// Where a secret may be.
+const KEY_PLACES: &str = "file:/PATH, cmd:/PROGRAM WORDS, env:NAME or cred:NAME";
 const YES_OR_NO: Kind = Kind::Words(&["yes", "no"]);
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -105,12 +107,32 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Global,
         name: "relay",
-        kind: Kind::Other("smtp://HOST[:PORT], mx, maildir:/PATH or hold"),
+        kind: Kind::Other("smtp://[USER@]HOST[:PORT], mx, maildir:/PATH or hold"),
         default: "(hold; without a file maildir: under the home)",
         help: "Where mail goes that no route matches. smtp:// sends in clear text: for networks \
                you trust, since this build has no TLS yet. mx sends straight to the mail hosts of \
                each recipient's domain. hold keeps it in the queue.",
         set: Draft::set_relay,
+    },
+    Key {
+        section: Section::Global,
+        name: "password",
+        kind: Kind::Other(KEY_PLACES),
+        default: "",
+        help: "What to log in with at relay, as the user in its URL: smtps://USER@HOST, with %40 \
+               for an @ in USER. In a file or printed by a program the first line counts. A \
+               program has 30 seconds, and is asked again when what it printed is refused. A \
+               password may stand here itself if nobody but root and mote can read this file.",
+        set: Draft::set_default_key,
+    },
+    Key {
+        section: Section::Global,
+        name: "token",
+        kind: Kind::Other(KEY_PLACES),
+        default: "",
+        help: "Instead of password: an OAuth 2 access token, as Google and Microsoft want it, for \
+               OAUTHBEARER or XOAUTH2.",
+        set: Draft::set_default_key,
     },
     Key {
         section: Section::Global,
@@ -370,10 +392,26 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Relay,
         name: "url",
-        kind: Kind::Other("smtp://HOST[:PORT]"),
+        kind: Kind::Other("smtp://[USER@]HOST[:PORT]"),
         default: "",
         help: "The next hop; [2001:db8::1] for an IPv6 address. Must be there.",
         set: Draft::set_url,
+    },
+    Key {
+        section: Section::Relay,
+        name: "password",
+        kind: Kind::Other(KEY_PLACES),
+        default: "",
+        help: "What to log in with there, as the user in its URL.",
+        set: Draft::set_relay_key,
+    },
+    Key {
+        section: Section::Relay,
+        name: "token",
+        kind: Kind::Other(KEY_PLACES),
+        default: "",
+        help: "Instead of password: an OAuth 2 access token.",
+        set: Draft::set_relay_key,
     },
     Key {
         section: Section::Route,

@@ -4,6 +4,7 @@
 //! what stands there, says what was expected and, where one mistake is common, what to write. The
 //! `write_*` functions are the way back and give what the readers read.
 
+use super::login::split_user;
 use super::nearest::{hint, nearest};
 use super::{Listen, Pattern};
 use crate::limits;
@@ -195,8 +196,24 @@ pub(super) fn write_listen(listen: &Listen) -> String {
 
 const PLAIN: &str = "write smtp:// to send in clear text on a network you trust";
 
-/// A relay's URL, `smtp://host[:port]`: its host, without the brackets of a literal, and its port.
-pub(super) fn url(text: &str) -> Result<(String, u16), String> {
+/// A relay's URL, `smtp://[user@]host[:port]`: the user, and the host, without the brackets of a
+/// literal, and its port.
+pub(super) fn url(text: &str) -> (Option<String>, Result<(String, u16), String>) {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    };
+    // First of all: whatever else is told may repeat the text.
+    match split_user(rest) {
+        Ok((user, host)) => {
+            let text = scheme.map_or_else(|| host.into(), |scheme| format!("{scheme}://{host}"));
+            (user, bare_url(&text))
+        }
+        Err(why) => (None, Err(why)),
+    }
+}
+
+fn bare_url(text: &str) -> Result<(String, u16), String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(without_scheme(text));
     };
@@ -215,9 +232,6 @@ pub(super) fn url(text: &str) -> Result<(String, u16), String> {
             };
             return Err(format!("'{scheme}' is no scheme for mail; {cure}"));
         }
-    }
-    if let Some((user, host)) = rest.rsplit_once('@') {
-        return Err(format!("this build cannot log in: write smtp://{host}, without '{user}@'"));
     }
     host_and_port(text, rest)
 }
@@ -436,6 +450,7 @@ mod tests {
 
     #[test]
     fn urls() {
+        let url = |text: &str| url(text).1;
         assert_eq!(url("smtp://mail.example.net"), Ok(("mail.example.net".into(), 25)));
         assert_eq!(url("smtp://[2001:db8::1]:26"), Ok(("2001:db8::1".into(), 26)));
         assert_eq!(url("smtp://10.0.0.1:2525"), Ok(("10.0.0.1".into(), 2525)));
@@ -448,7 +463,7 @@ mod tests {
             "smtp://::1",
             "smtp://[::1",
             "smtp://[::1]x",
-            "smtp://u@h",
+            "smtp://u:p@h",
             "smtps://h",
             "starttls://h",
             "lmtp://h",

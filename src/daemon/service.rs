@@ -16,6 +16,7 @@ use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
 use crate::mail::aliases::Addressee;
 use crate::relay::forwarder::{self, Forwarder, Request};
+use crate::relay::keyring::Unlock;
 use crate::relay::sender;
 use crate::smtp::reply::Reply;
 use core::net::{IpAddr, Ipv4Addr};
@@ -284,6 +285,21 @@ impl Daemon {
                     if !world.resolve_mail(ticket, domain) {
                         self.forwarder.postpone(slot, request);
                         return;
+                    }
+                }
+                Request::Unlock { ticket } => {
+                    let Daemon { config, queue, forwarder, .. } = self;
+                    let unlocked = match forwarder.key(slot, config) {
+                        Some(source) => world.unlock(ticket, source),
+                        None => Unlock::Ready,
+                    };
+                    let mut context = forwarder::Context { config, queue, world, now };
+                    match unlocked {
+                        Unlock::Ready => forwarder.unlocked(slot),
+                        Unlock::Pending => return,
+                        Unlock::Failed(words) => {
+                            forwarder.locked(slot, words.as_str(), &mut context)
+                        }
                     }
                 }
                 Request::Connect(address) => {

@@ -244,6 +244,7 @@ impl Daemon {
                         forwarder.mail_resolved(ticket, answer, &mut context);
                     }
                 }
+                Event::Unlocked { ticket } => self.forwarder.ask_again(ticket),
                 Event::Drop => self.import.look(),
                 Event::Drain => {
                     self.drain_until.get_or_insert(now.instant + DRAIN_MAX);

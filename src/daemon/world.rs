@@ -2,8 +2,8 @@
 //! another.
 //!
 //! Not here: [`crate::queue::disk::Disk`], [`crate::relay::mailbox::Mailbox`],
-//! [`crate::intake::drop_directory::DropDirectory`] and [`Vault`], which belong to the rooms that
-//! need them.
+//! [`crate::intake::drop_directory::DropDirectory`], [`Vault`] and [`Keyring`], which belong to the
+//! rooms that need them.
 //! Every call returns at once, but for `sync` of the disk and the mailbox, which take what the
 //! medium takes. A socket is named by a [`Token`] that the daemon chooses: one per slot, so the
 //! table of sockets is as fixed as the table of slots. Readiness is a hint: a call on a socket that
@@ -16,6 +16,7 @@ use crate::intake::drop_directory::DropDirectory;
 pub use crate::intake::peer::{Peer, Secured};
 use crate::intake::users::Vault;
 use crate::queue::disk::Disk;
+use crate::relay::keyring::Keyring;
 use crate::relay::mailbox::Mailbox;
 pub use crate::relay::network::{Addresses, NetError, ResolveError};
 use core::net::{IpAddr, SocketAddr};
@@ -51,6 +52,11 @@ pub enum Event {
     /// A domain that was asked for; [`Resolver::mail_hosts`] has the answer.
     MailResolved {
         /// The number given to [`Resolver::resolve_mail`].
+        ticket: u32,
+    },
+    /// A key that was asked for, and that can be asked for again now.
+    Unlocked {
+        /// The number given to [`Keyring::unlock`].
         ticket: u32,
     },
     /// A new file may lie in the drop directory.
@@ -151,6 +157,9 @@ pub trait Random {
 }
 
 /// The whole outside, as one value that is handed through a turn.
-pub trait World: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault {}
+pub trait World: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault + Keyring {}
 
-impl<W: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault> World for W {}
+impl<W> World for W where
+    W: Disk + Net + Resolver + Clock + Mailbox + DropDirectory + Vault + Keyring
+{
+}

@@ -17,6 +17,7 @@ pub mod drops;
 pub mod folder;
 pub mod image_reader;
 pub mod inherited;
+pub mod keyring;
 mod links;
 mod listening;
 pub mod local;

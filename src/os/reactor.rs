@@ -21,6 +21,7 @@ use mio::{Events, Interest, Poll, net};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events taken from the kernel at one time.
@@ -54,7 +55,8 @@ pub(crate) enum Ready {
 }
 
 /// Wakes the loop from another thread.
-pub(crate) struct Bell(mio::Waker);
+#[derive(Clone)]
+pub(crate) struct Bell(Arc<mio::Waker>);
 
 impl Bell {
     /// Wakes it. If the kernel will not, the loop still wakes at its next deadline.
@@ -118,7 +120,7 @@ impl Reactor {
 
     /// Something that other threads wake this reactor with.
     pub(crate) fn bell(&self) -> io::Result<Bell> {
-        mio::Waker::new(self.poll.registry(), BELL).map(Bell)
+        mio::Waker::new(self.poll.registry(), BELL).map(|waker| Bell(Arc::new(waker)))
     }
 
     /// Tells when `signals`, a signalfd, can be read.

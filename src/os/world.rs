@@ -21,6 +21,7 @@ use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
 use crate::os::drops::{self, Drops};
 use crate::os::folder::make_directories;
+use crate::os::keyring::Keys as RelayKeys;
 use crate::os::links::Links;
 use crate::os::listening::{Interfaces, listen};
 use crate::os::log;
@@ -203,6 +204,7 @@ pub struct World {
     maildirs: Maildirs,
     drops: Drops,
     users: UsersFiles,
+    pub(super) keys: RelayKeys,
     listeners: Vec<ListenerKind>,
     interfaces: Interfaces,
     links: Option<Links>,
@@ -292,6 +294,7 @@ impl World {
         }
 
         let bell = reactor.bell().map_err(system("make a waker"))?;
+        let keys = RelayKeys::new(bell.clone());
         let resolver = NameResolver::start(bell, settings.resolver, &settings.hostname)
             .map_err(system("start the resolver's threads"))?;
         let look = watch.is_none().then(|| Instant::now() + LOOK_EVERY);
@@ -306,6 +309,7 @@ impl World {
             maildirs: Maildirs::new(settings.mailbox_slots),
             drops,
             users: UsersFiles::default(),
+            keys,
             listeners,
             interfaces,
             links,
@@ -366,7 +370,8 @@ impl World {
                     Event::MailResolved { ticket }
                 }
             });
-            match resolved.or_else(|| self.told.take()) {
+            let unlocked = || self.keys.take().map(|ticket| Event::Unlocked { ticket });
+            match resolved.or_else(unlocked).or_else(|| self.told.take()) {
                 Some(event) => events.push(event),
                 None => break,
             }

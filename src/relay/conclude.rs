@@ -75,6 +75,7 @@ impl Forwarder {
         context: &mut Context<'_, W>,
     ) {
         let mail_host = self.senders.get(slot).and_then(|sender| sender.mail_host().copied());
+        let mechanism = self.senders.get(slot).and_then(Sender::mechanism);
         let Some(lane) = self.lane_of_slot(slot) else { return };
         let bit = lane.bit();
         let mut relay = Text::<300>::from(lane.destination.name());
@@ -111,6 +112,7 @@ impl Forwarder {
             ticket,
             ledger,
             relay: relay.as_str(),
+            mechanism,
             remote: (!host.is_empty()).then_some(host.as_str()),
             reason: why,
             cause: Cause::Refused,
@@ -175,7 +177,7 @@ impl Forwarder {
             // A Text cuts what is too long, it never fails.
             let _ = write!(words, "does not let us in: {reply}");
             self.close(slot);
-            self.lane_failed(slot, words.as_str(), context);
+            self.locked(slot, words.as_str(), context);
         }
     }
 

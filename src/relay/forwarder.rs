@@ -11,6 +11,7 @@
 //! one mail delays or ends that mail. Nothing temporary ever ends one before it expires (LAW 7).
 
 use super::domains;
+use super::keyring::Keyring;
 use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::network::NetError;
@@ -39,6 +40,12 @@ pub enum Request {
     },
     /// Look up the mail hosts of the lane's domain, likewise.
     ResolveMail {
+        /// Slot and generation.
+        ticket: u32,
+    },
+    /// Get the key of the lane's relay ready; [`Forwarder::ask_again`] with the ticket when it may
+    /// be asked for again.
+    Unlock {
         /// Slot and generation.
         ticket: u32,
     },
@@ -240,8 +247,9 @@ impl Forwarder {
     }
 
     /// Looks through the index when something may have become due or expired; then starts senders.
-    pub fn schedule<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
+    pub fn schedule<W: Disk + Mailbox + Keyring>(&mut self, context: &mut Context<'_, W>) {
         self.scan(context);
+        self.look_for_keys(context);
         if self.is_draining {
             return;
         }
@@ -250,7 +258,7 @@ impl Forwarder {
     }
 
     /// Idle connections get the next mail of their lane.
-    fn give_mail<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
+    fn give_mail<W: Disk + Mailbox + Keyring>(&mut self, context: &mut Context<'_, W>) {
         for at in 0..self.senders.len() {
             if self.senders.get(at).is_some_and(|sender| sender.is_idle()) {
                 self.proceed(at, context);
@@ -258,7 +266,7 @@ impl Forwarder {
         }
     }
 
-    fn start_senders<W: Disk + Mailbox>(&mut self, context: &mut Context<'_, W>) {
+    fn start_senders<W: Disk + Mailbox + Keyring>(&mut self, context: &mut Context<'_, W>) {
         let now = context.now.instant;
         let half = (self.senders.len() as u16 / 2).max(1);
         for at in 0..self.lanes.len() {
@@ -295,7 +303,7 @@ impl Forwarder {
         free
     }
 
-    fn start<W: Disk + Mailbox>(
+    fn start<W: Disk + Mailbox + Keyring>(
         &mut self,
         slot: usize,
         lane_at: usize,
@@ -309,10 +317,14 @@ impl Forwarder {
         lane.connections += 1;
         if lane.destination.is_remote() {
             lane.offer(ticket);
-            sender.enter(State::AwaitAddress, lane.number);
-            let ticket = u32::from(sender.generation) << 16 | slot as u32;
+            let relay = route::relay(context.config, &lane.destination);
+            let has_key = relay.is_some_and(|relay| relay.login.is_some());
+            let state = if has_key { State::AwaitKey } else { State::AwaitAddress };
+            sender.enter(state, lane.number);
+            let ticket = sender.ticket(slot);
             *request = Some(match lane.destination {
                 Destination::Domain(_) => Request::ResolveMail { ticket },
+                _ if has_key => Request::Unlock { ticket },
                 _ => Request::Resolve { ticket },
             });
             return;
@@ -321,7 +333,7 @@ impl Forwarder {
     }
 
     /// Begins to deal with `ticket` without a next hop.
-    pub(super) fn file_one<W: Disk + Mailbox>(
+    pub(super) fn file_one<W: Disk + Mailbox + Keyring>(
         &mut self,
         slot: usize,
         lane_at: usize,
@@ -444,13 +456,17 @@ impl Forwarder {
     }
 
     /// Goes on with slot `slot` after its socket has moved, or its deadline has passed.
-    pub fn proceed<W: Disk + Mailbox>(&mut self, slot: usize, context: &mut Context<'_, W>) {
+    pub fn proceed<W: Disk + Mailbox + Keyring>(
+        &mut self,
+        slot: usize,
+        context: &mut Context<'_, W>,
+    ) {
         let now = context.now.instant;
         loop {
             let Some(sender) = self.senders.get_mut(slot) else { return };
             match sender.state {
                 State::Free => return,
-                State::AwaitAddress => return,
+                State::AwaitKey | State::AwaitAddress => return,
                 State::AwaitConnection => {
                     if sender.connect_deadline.is_some_and(|deadline| now >= deadline) {
                         self.connect_failed(slot, NetError::TimedOut, context);
@@ -480,6 +496,12 @@ impl Forwarder {
                     let Some(ticket) = self.next_for(lane_at, context.queue) else { return };
                     self.begin(slot, ticket, context);
                 }
+                Progress::Login => {
+                    if !self.log_in(slot, context) {
+                        return;
+                    }
+                }
+                Progress::NotLoggedIn(loss) => return self.not_logged_in(slot, &loss, context),
                 Progress::Over(ledger, ticket) => {
                     self.over(slot, ticket, &ledger, "", context);
                 }
@@ -524,7 +546,7 @@ impl Forwarder {
         let scan =
             (self.scan_at < NEVER).then(|| now + core::time::Duration::from_secs(until_scan));
         let lanes = self.lanes.iter().filter(|lane| lane.has_work() && lane.connections == 0);
-        let lanes = lanes.map(|lane| lane.until.unwrap_or(now)).min();
+        let lanes = lanes.map(|lane| lane.wakes_at().unwrap_or(now)).min();
         let lanes = if self.is_draining || self.all_taken() { None } else { lanes };
         let senders = self.senders.iter().filter_map(Sender::deadline).min();
         let filing = self.senders.iter().any(|sender| sender.state == State::Filing);

@@ -7,7 +7,7 @@
 
 use super::route::Destination;
 use crate::base::buffer::Text;
-use crate::base::time::{Instant, UnixTime};
+use crate::base::time::{Instant, UnixTime, earliest};
 use crate::dns::lookup::Failure;
 use crate::limits::REMOTE_TEXT_BYTES_MAX;
 use crate::queue::{Queue, Ticket};
@@ -42,6 +42,8 @@ pub struct Lane {
     pub last_error: Text<REMOTE_TEXT_BYTES_MAX>,
     /// Why its mail can never be delivered, as the name servers said last.
     pub refusal: Option<Failure>,
+    /// It is the key that is wrong: a new one is looked for at that time, while the lane waits.
+    pub key_look: Option<Instant>,
     /// When a mail last went through.
     pub last_success: Option<UnixTime>,
 }
@@ -63,6 +65,7 @@ impl Lane {
             until: None,
             last_error: Text::new(),
             refusal: None,
+            key_look: None,
             last_success: None,
         }
     }
@@ -156,6 +159,7 @@ impl Lane {
         let jitter = Duration::from_millis(scatter % (millis / 8 + 1));
         self.failures = self.failures.saturating_add(1);
         self.until = Some(now + step + jitter);
+        self.key_look = None;
         // What was offered stays ready in the queue.
         self.look();
     }
@@ -164,6 +168,12 @@ impl Lane {
     pub fn serves(&mut self) {
         self.failures = 0;
         self.until = None;
+        self.key_look = None;
+    }
+
+    /// When something is to be done for it while it waits.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        earliest(self.until, self.key_look)
     }
 
     /// A mail went through.

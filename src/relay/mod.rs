@@ -11,9 +11,10 @@
 //! - `forwarder` all of it: who sends what · `plan` what is due · `conclude` how attempts end
 //! - `expand` recipients who have become several by their alias
 //! - `wishes` what the sender asked for beside delivery
+//! - `entry` from a key to a connection that knows us
 //! - `domains` lanes that come and go · `ways` from a name to a connection
 //! - `words` what waiting messages were told last
-//! - `network`, `mailbox` what is needed of the world
+//! - `network`, `mailbox`, `keyring` what is needed of the world
 //!
 //! Pure. The daemon moves bytes between sockets and senders, and carries out
 //! [`forwarder::Request`]s. Meets `intake` only in the queue.
@@ -22,11 +23,13 @@ mod additions;
 pub mod attempt;
 mod conclude;
 mod domains;
+mod entry;
 mod expand;
 pub mod filing;
 pub mod forwarder;
 mod hold;
 mod hop;
+pub mod keyring;
 pub mod lane;
 mod late;
 pub mod ledger;

@@ -335,6 +335,7 @@ impl Forwarder {
             ticket,
             ledger: &ledger,
             relay: relay.as_str(),
+            mechanism: None,
             remote: None,
             reason: reason.as_str(),
             cause,
@@ -366,6 +367,7 @@ impl Forwarder {
             ticket,
             ledger: &ledger,
             relay: "none",
+            mechanism: None,
             remote: None,
             reason: "returned by the administrator",
             cause: Cause::Returned,
@@ -413,6 +415,7 @@ mod tests {
     use crate::relay::forwarder::Reported;
     use crate::relay::mailbox::MailboxError;
     use core::time::Duration;
+    impl crate::relay::keyring::Keyring for MemoryDisk {}
 
     /// No mailbox at all.
     impl Mailbox for MemoryDisk {
@@ -504,6 +507,7 @@ mod tests {
                 ticket,
                 ledger: &ledger,
                 relay: "hub",
+                mechanism: None,
                 remote: Some("hub"),
                 reason: "",
                 cause: Cause::Refused,

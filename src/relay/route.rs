@@ -12,7 +12,7 @@
 //! in (`intake`), or by `expand` if it was written later.
 
 use crate::base::buffer::Text;
-use crate::config::{Config, Via};
+use crate::config::{Config, Relay, Via};
 use crate::dns::message::HostName;
 use crate::mail::address::Address;
 use crate::mail::aliases::{Addressee, Found};
@@ -109,6 +109,12 @@ pub fn leads_to(config: &Config, via: &Via, destination: &Destination) -> bool {
         (Via::Discard, Destination::Discard) => true,
         _ => false,
     }
+}
+
+/// The relay of that destination, as the present config has it.
+pub fn relay<'a>(config: &'a Config, destination: &Destination) -> Option<&'a Relay> {
+    let Destination::Relay { name, host, port } = destination else { return None };
+    config.relays.iter().find(|r| r.name == *name && r.host == *host && r.port == *port)
 }
 
 /// Who gets mail in a recipient's stead.

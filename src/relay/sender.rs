@@ -9,7 +9,7 @@
 use super::attempt::{Attempt, Scope};
 use super::ledger::Ledger;
 use super::network::Addresses;
-use super::route::Destination;
+use super::route::{self, Destination};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
@@ -18,7 +18,9 @@ use crate::limits::{OUTPUT_BYTES, REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::reader::ReadError;
 use crate::queue::{Queue, Ticket};
-use crate::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Stage};
+use crate::smtp::client::{Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Stage};
+use crate::smtp::sasl::client::Login;
+use crate::smtp::sasl::{Crypto, Mechanism};
 use core::fmt::Write as _;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -31,6 +33,8 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 pub enum State {
     /// Nothing.
     Free,
+    /// The key with which to log in is being got.
+    AwaitKey,
     /// Its destination's name is being looked up.
     AwaitAddress,
     /// Its connection is being made.
@@ -54,6 +58,10 @@ pub enum Progress {
     Lost(Option<(Ledger, Ticket)>, Stage, Text<REMOTE_TEXT_BYTES_MAX>),
     /// The message could not be read on; the connection must be closed.
     Unread(Ticket, ReadError),
+    /// The key is to be lent for a step of the login.
+    Login,
+    /// The login came to nothing; the connection must be closed.
+    NotLoggedIn(LoginLoss),
     /// Closed politely.
     Closed,
 }
@@ -109,6 +117,10 @@ pub struct Sender {
     idle_since: Option<Instant>,
     is_closed: bool,
     is_leaving: bool,
+    /// There may be something in `output`, or left there, that nobody is to find (threats 19).
+    has_secret: bool,
+    /// What the last step of the login came to.
+    pending: Option<ClientEvent>,
     /// Mails that have ended on this connection.
     mails: u32,
 }
@@ -131,6 +143,8 @@ impl Sender {
             idle_since: None,
             is_closed: false,
             is_leaving: false,
+            has_secret: false,
+            pending: None,
             mails: 0,
         }
     }
@@ -153,9 +167,14 @@ impl Sender {
         self.input.writable()
     }
 
-    /// True if the answer to the question `ticket` is waited for.
-    pub fn awaits(&self, ticket: u32) -> bool {
-        self.state == State::AwaitAddress && u32::from(self.generation) == ticket >> 16
+    /// Names the question that slot `slot` now asks.
+    pub fn ticket(&self, slot: usize) -> u32 {
+        u32::from(self.generation) << 16 | slot as u32
+    }
+
+    /// True if the answer to the question `ticket` is waited for, in that state.
+    pub fn awaits(&self, state: State, ticket: u32) -> bool {
+        self.state == state && u32::from(self.generation) == ticket >> 16
     }
 
     /// The mail host that is spoken to.
@@ -167,15 +186,19 @@ impl Sender {
     pub fn connected(&mut self, config: &Config, now: Instant) {
         self.state = State::Talking;
         self.connect_deadline = None;
+        self.wipe();
         self.output.clear();
         self.is_closed = false;
         self.mails = 0;
+        self.pending = None;
         self.client = Client::new();
-        self.client.start(&terms(config), now);
+        self.client.start(&terms(config, LoginTerms::None), now);
     }
 
     /// Free again.
     pub fn leave(&mut self) {
+        self.wipe();
+        self.pending = None;
         self.state = State::Free;
         self.attempt = None;
         self.connect_deadline = None;
@@ -242,6 +265,10 @@ impl Sender {
     /// `count` bytes have been written.
     pub fn sent(&mut self, count: usize, now: Instant) {
         self.output.consume(count);
+        if self.has_secret {
+            self.output.wipe_consumed();
+            self.has_secret = !self.output.is_empty();
+        }
         if count > 0 {
             self.client.progressed(now);
         }
@@ -265,7 +292,8 @@ impl Sender {
             return Progress::Waiting;
         }
         let now = scope.now.instant;
-        let terms = terms(scope.config);
+        let login = self.login_terms(scope.config, scope.destination);
+        let terms = terms(scope.config, login);
         loop {
             if let Err(error) = self.feed(scope) {
                 return self.unread(error);
@@ -275,7 +303,10 @@ impl Sender {
                 return Progress::Over(attempt.ledger, ticket);
             }
             let input = self.input.readable();
-            let (consumed, mut event) = self.client.step(input, &mut self.output, &terms, now);
+            let (consumed, mut event) = match self.pending.take() {
+                Some(event) => (0, event),
+                None => self.client.step(input, &mut self.output, &terms, now),
+            };
             self.input.consume(consumed);
             if let ClientEvent::Wait = event {
                 if self.is_closed && consumed == 0 {
@@ -288,6 +319,40 @@ impl Sender {
                 Some(progress) => return progress,
                 None => continue,
             }
+        }
+    }
+
+    /// Whether to log in there. In clear text only this machine itself is told a password
+    /// (decisions 18), whatever its name has led to.
+    fn login_terms(&self, config: &Config, destination: &Destination) -> LoginTerms {
+        let relay = route::relay(config, destination);
+        let Some(login) = relay.and_then(|relay| relay.login.as_ref()) else {
+            return LoginTerms::None;
+        };
+        let address = self.tried.checked_sub(1).and_then(|place| self.ways.get(place));
+        match login.is_token {
+            _ if !address.is_some_and(|address| address.to_canonical().is_loopback()) => {
+                LoginTerms::Exposed
+            }
+            true => LoginTerms::Token,
+            false => LoginTerms::Password,
+        }
+    }
+
+    /// The next step of the login, after [`Progress::Login`].
+    pub fn log_in(&mut self, login: &Login<'_>, crypto: &dyn Crypto, now: Instant) {
+        self.has_secret = true;
+        self.pending = Some(self.client.log_in(&mut self.output, login, crypto, now));
+    }
+
+    /// How we have logged in.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.client.mechanism()
+    }
+
+    fn wipe(&mut self) {
+        if core::mem::take(&mut self.has_secret) {
+            self.output.wipe();
         }
     }
 
@@ -324,6 +389,8 @@ impl Sender {
                 None
             }
             ClientEvent::Again | ClientEvent::Greeted => None,
+            ClientEvent::Login => Some(Progress::Login),
+            ClientEvent::Lost(Loss::Login(loss), _) => Some(Progress::NotLoggedIn(loss)),
             ClientEvent::Sender(reply) => {
                 if let Some(attempt) = &mut self.attempt
                     && reply.class() != 2
@@ -396,8 +463,8 @@ impl Default for Sender {
     }
 }
 
-fn terms(config: &Config) -> ClientTerms<'_> {
-    ClientTerms { hostname: &config.hostname, reply_timeout: config.reply_timeout }
+fn terms(config: &Config, login: LoginTerms) -> ClientTerms<'_> {
+    ClientTerms { hostname: &config.hostname, reply_timeout: config.reply_timeout, login }
 }
 
 fn words(loss: &Loss) -> Text<REMOTE_TEXT_BYTES_MAX> {
@@ -409,6 +476,8 @@ fn words(loss: &Loss) -> Text<REMOTE_TEXT_BYTES_MAX> {
         Loss::Garbage => write!(text, "does not speak SMTP"),
         Loss::Closed => write!(text, "closed the connection"),
         Loss::TimedOut => write!(text, "did not answer in time"),
+        // Told otherwise.
+        Loss::Login(_) => Ok(()),
     };
     text
 }
@@ -436,7 +505,8 @@ mod tests {
         let mut sender = Sender::new();
         sender.enter(State::Talking, 0);
         let reply_timeout = Duration::from_secs(300);
-        sender.client.start(&ClientTerms { hostname: "a", reply_timeout }, now);
+        let login = LoginTerms::None;
+        sender.client.start(&ClientTerms { hostname: "a", reply_timeout, login }, now);
         sender.idle_since = Some(Instant::from_millis(0));
         sender.quit(now);
         assert!(sender.deadline() > Some(now));

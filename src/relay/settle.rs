@@ -14,6 +14,7 @@ use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::schedule::next_try;
 use crate::queue::{Queue, Ticket};
+use crate::smtp::sasl::Mechanism;
 use core::fmt::Write as _;
 use core::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Settlement<'a> {
     pub ledger: &'a Ledger,
     /// What the log calls where it went.
     pub relay: &'a str,
+    /// How we have logged in there.
+    pub mechanism: Option<Mechanism>,
     /// The next hop's name, if it was one.
     pub remote: Option<&'a str>,
     /// Why nobody was asked, or what went wrong in the end; empty when replies tell.
@@ -106,6 +109,12 @@ impl<D: Disk> Desk<'_, D> {
         let mut message = Message::open(self.queue, self.disk, ticket, self.reading)?;
         let header = *message.header();
         let delay = self.queue.run(self.now.instant).saturating_sub(header.run);
+        let mut auth = Text::<24>::new();
+        if let Some(mechanism) = settlement.mechanism {
+            // A Text cuts what is too long, it never fails.
+            let _ = write!(auth, ", auth={}", mechanism.name());
+        }
+        let auth = auth.as_str();
         let mut number = 0u8;
         while let Some(record) = message.record(self.queue, self.disk, self.reading)? {
             let Record::Recipient(to) = record else { continue };
@@ -130,7 +139,7 @@ impl<D: Disk> Desk<'_, D> {
                     let _ = write!(words, "{reply}");
                 }
                 log::info!(
-                    "{}: to=<{}>, relay={relay}, delay={delay}, status={status} ({})",
+                    "{}: to=<{}>, relay={relay}{auth}, delay={delay}, status={status} ({})",
                     Base62(ticket.seq),
                     core::str::from_utf8(to).unwrap_or("?"),
                     words.as_str()

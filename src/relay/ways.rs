@@ -6,6 +6,7 @@
 //! [`SURE_AFTER`]: a router without its uplink says the same of every name.
 
 use super::forwarder::{Context, Forwarder, Request};
+use super::keyring::Keyring;
 use super::mailbox::Mailbox;
 use super::network::{Addresses, NetError, ResolveError};
 use super::sender::{State, Ways};
@@ -30,7 +31,7 @@ impl Forwarder {
     ) {
         let slot = (ticket & 0xffff) as usize;
         let Some(sender) = self.senders.get_mut(slot) else { return };
-        if !sender.awaits(ticket) {
+        if !sender.awaits(State::AwaitAddress, ticket) {
             return;
         }
         match answer {
@@ -43,14 +44,16 @@ impl Forwarder {
     }
 
     /// A domain's mail hosts have been looked up.
-    pub fn mail_resolved<W: Disk + Mailbox>(
+    pub fn mail_resolved<W: Disk + Mailbox + Keyring>(
         &mut self,
         ticket: u32,
         answer: Result<MailHosts, Failure>,
         context: &mut Context<'_, W>,
     ) {
         let slot = (ticket & 0xffff) as usize;
-        let Some(sender) = self.senders.get_mut(slot).filter(|sender| sender.awaits(ticket)) else {
+        let Some(sender) =
+            self.senders.get_mut(slot).filter(|sender| sender.awaits(State::AwaitAddress, ticket))
+        else {
             return;
         };
         match answer {
@@ -67,7 +70,7 @@ impl Forwarder {
 
     /// The name servers say for sure that the lane's mail cannot be delivered: its next message is
     /// told so. The others ask again, and the answer is remembered.
-    fn refuse_one<W: Disk + Mailbox>(
+    fn refuse_one<W: Disk + Mailbox + Keyring>(
         &mut self,
         slot: usize,
         failure: Failure,

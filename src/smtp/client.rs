@@ -7,7 +7,9 @@
 //! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. A binary mail
 //! goes as it is, in one chunk: [`Client::end_envelope_with_chunk`]. What is said of mail and
 //! recipients is said as far as the peer knows the words. With PIPELINING commands go out without
-//! waiting for replies, which still come as events in the order asked.
+//! waiting for replies, which still come as events in the order asked. Who has to log in is asked
+//! for each step of that by [`ClientEvent::Login`], before [`ClientEvent::Greeted`]; without it no
+//! mail goes out (`client_login`).
 //!
 //! Not here: which mail goes to which host, what a refusal means for a recipient, the socket. Every
 //! reply is handed up as it came; the machine only keeps in step.
@@ -26,11 +28,16 @@
 //! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152; RFC 3030; RFC 3461 §5.2;
 //! RFC 6531 §3.6; RFC 9422.
 
+pub use super::client_event::{
+    ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars, Stage,
+};
+use super::client_login::Steps;
 use super::client_state::{End, Envelope, State};
-use super::deliver_by::DeliverBy;
-use super::parameter::{ENVELOPE_ID_BYTES_MAX, InXtext, Notify, ORIGINAL_BYTES_MAX, Return};
+use super::parameter::{ENVELOPE_ID_BYTES_MAX, InXtext, Notify, ORIGINAL_BYTES_MAX};
 use super::peer_offer::PeerOffer;
 use super::reply::{Parsed, RemoteReply, ReplyParser};
+use super::sasl::client::Login;
+use super::sasl::{Crypto, Mechanism};
 use crate::base::buffer::Buffer;
 use crate::base::time::Instant;
 use crate::limits::{ADDRESS_BYTES_MAX, DOMAIN_BYTES_MAX};
@@ -48,98 +55,13 @@ const _: () = assert!(ADDRESS_BYTES_MAX + ORIGINAL_BYTES_MAX + 64 <= COMMAND_BYT
 const _: () = assert!(ADDRESS_BYTES_MAX + ENVELOPE_ID_BYTES_MAX + 128 <= COMMAND_BYTES_MAX);
 const _: () = assert!(DOMAIN_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
 
-/// What a connection is held to.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientTerms<'a> {
-    /// What this machine calls itself.
-    pub hostname: &'a str,
-    /// From a command to its reply, and between two bytes of a message that the peer takes; twice
-    /// as long after the final dot (RFC 5321 §4.5.3.2: five and ten minutes).
-    pub reply_timeout: Duration,
-}
-
-/// What is said of a mail behind MAIL.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Particulars<'a> {
-    /// SIZE=.
-    pub size: Option<u64>,
-    /// BODY=8BITMIME.
-    pub eight_bit: bool,
-    /// BODY=BINARYMIME: only to a peer that has it, see [`PeerOffer::binary`].
-    pub binary: bool,
-    /// SMTPUTF8.
-    pub utf8: bool,
-    /// RET=.
-    pub ret: Option<Return>,
-    /// ENVID=, decoded; empty is none.
-    pub envid: &'a str,
-    /// BY=, from now on.
-    pub by: Option<DeliverBy>,
-}
-
-/// What one step came to.
-#[derive(Clone, Copy, Debug)]
-pub enum ClientEvent {
-    /// Nothing can be done before there is more input, more room in `out`, or a call from above.
-    Wait,
-    /// Something was taken; step again.
-    Again,
-    /// EHLO or HELO is accepted: the first mail may begin, if [`Client::is_ready`].
-    Greeted,
-    /// The answer to MAIL. When it is a refusal, end the envelope; what is still answered to
-    /// recipients asked before it came means nothing.
-    Sender(RemoteReply),
-    /// The answer to the next recipient in the order asked.
-    Recipient(RemoteReply),
-    /// The message may go out.
-    Go,
-    /// The message may not go out: the answer to DATA, or to the lone dot that was sent when DATA
-    /// was allowed though no recipient was. [`ClientEvent::Ready`] follows.
-    NoData(RemoteReply),
-    /// The verdict on the message: the next mail may begin, if [`Client::is_ready`]. If not, step
-    /// on; the peer said this before the final dot, or has said more than it was asked.
-    Final(RemoteReply),
-    /// A mail that came to nothing is reset: the next one may begin, if [`Client::is_ready`].
-    Ready,
-    /// Close: QUIT was answered, or never will be, or the connection was lost.
-    Bye,
-    /// Close: the connection is of no more use.
-    Lost(Loss, Stage),
-}
-
-/// How a connection was lost.
-#[derive(Clone, Copy, Debug)]
-pub enum Loss {
-    /// The peer refused the connection, or both EHLO and HELO.
-    Greeting(RemoteReply),
-    /// 421, which may come at any time (RFC 5321 §3.8).
-    ServiceClosing(RemoteReply),
-    /// What came is not SMTP, beyond the limits, or not an answer to anything.
-    Garbage,
-    /// The peer closed the connection.
-    Closed,
-    /// The deadline passed.
-    TimedOut,
-}
-
-/// How far the mail had come when the connection was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// No mail was under way.
-    BeforeMail,
-    /// MAIL was sent, the message was not.
-    Envelope,
-    /// Part of the message was sent, its end was not.
-    Data,
-    /// The final dot was sent: the peer may have the message or not.
-    Final,
-}
-
 /// One connection.
 pub struct Client {
     state: State,
     parser: ReplyParser,
     offer: PeerOffer,
+    login: Steps,
+    is_logged_in: bool,
     /// Mails that have begun.
     mails: u32,
     /// The chunk is announced, and the owner is to be told.
@@ -157,6 +79,8 @@ impl Client {
             state: State::AwaitConnection,
             parser: ReplyParser::new(),
             offer: PeerOffer::default(),
+            login: Steps::new(),
+            is_logged_in: false,
             mails: 0,
             is_going: false,
             is_ahead: false,
@@ -188,6 +112,9 @@ impl Client {
         match self.state {
             State::AwaitConnection => return (0, ClientEvent::Wait),
             State::AwaitClose => return (0, ClientEvent::Bye),
+            // A step of a login may need all the room there is.
+            State::AwaitKey if out.is_empty() => return (0, ClientEvent::Login),
+            State::AwaitKey => return (0, ClientEvent::Wait),
             _ if self.may_speak() && out.space() < COMMAND_BYTES_MAX => {
                 return (0, ClientEvent::Wait);
             }
@@ -200,6 +127,9 @@ impl Client {
                 if self.state == State::AwaitEhlo {
                     self.offer.read(text);
                 }
+                if self.state == State::AwaitAuth {
+                    self.login.hear(text);
+                }
                 self.is_ahead = consumed < input.len();
                 let event = match is_last {
                     true => self.take_reply(out, terms, now),
@@ -208,6 +138,27 @@ impl Client {
                 (consumed, event)
             }
         }
+    }
+
+    /// Says the next step of the login, after [`ClientEvent::Login`]. What is written into `out` is
+    /// a secret: wipe it when it has gone out.
+    pub fn log_in(
+        &mut self,
+        out: &mut Buffer,
+        login: &Login<'_>,
+        crypto: &dyn Crypto,
+        now: Instant,
+    ) -> ClientEvent {
+        debug_assert!(self.state == State::AwaitKey);
+        match self.login.speak(out, login, crypto) {
+            true => self.enter_with(State::AwaitAuth, ClientEvent::Again, now),
+            false => self.lose(Loss::Login(self.login.loss(None)), now),
+        }
+    }
+
+    /// How we have logged in.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.is_logged_in.then(|| self.login.mechanism())
     }
 
     /// Begins a mail: [`Client::is_ready`], and room in `out` for [`COMMAND_BYTES_MAX`]. No `from`
@@ -472,9 +423,8 @@ impl Client {
                 say(out, format_args!("HELO {}\r\n", terms.hostname));
                 self.enter_with(State::AwaitHelo, ClientEvent::Again, now)
             }
-            (State::AwaitEhlo | State::AwaitHelo, 2) => {
-                self.enter_with(State::AwaitMail, ClientEvent::Greeted, now)
-            }
+            (State::AwaitEhlo | State::AwaitHelo, 2) => self.greeted(terms, now),
+            (State::AwaitAuth, _) => self.take_login_reply(reply, now),
             (State::AwaitGreeting | State::AwaitEhlo | State::AwaitHelo, 4 | 5) => {
                 self.lose(Loss::Greeting(reply), now)
             }
@@ -493,6 +443,51 @@ impl Client {
                 self.enter_with(State::AwaitReset, ClientEvent::NoData(reply), now)
             }
             (State::AwaitReset, 2) => self.enter_with(State::AwaitMail, ClientEvent::Ready, now),
+            _ => self.lose(Loss::Garbage, now),
+        }
+    }
+
+    /// EHLO or HELO is accepted: next comes the login, or the first mail.
+    fn greeted(&mut self, terms: &ClientTerms<'_>, now: Instant) -> ClientEvent {
+        let is_token = match terms.login {
+            LoginTerms::None => {
+                return self.enter_with(State::AwaitMail, ClientEvent::Greeted, now);
+            }
+            LoginTerms::Exposed => return self.lose(Loss::Login(LoginLoss::Exposed), now),
+            // Somebody answers who was not asked.
+            _ if self.is_ahead => return self.lose(Loss::Garbage, now),
+            LoginTerms::Password => false,
+            LoginTerms::Token => true,
+        };
+        match Steps::choose(&self.offer, is_token) {
+            Some(steps) => {
+                self.login = steps;
+                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
+            }
+            None => self.lose(Loss::Login(LoginLoss::NoMechanism(self.offer.auth)), now),
+        }
+    }
+
+    /// The answer to AUTH, or to a response.
+    fn take_login_reply(&mut self, reply: RemoteReply, now: Instant) -> ClientEvent {
+        self.login.heard();
+        match reply.code {
+            235 if !self.login.has_failed() => match self.login.succeed() {
+                Ok(()) => {
+                    self.is_logged_in = true;
+                    self.enter_with(State::AwaitMail, ClientEvent::Greeted, now)
+                }
+                Err(error) => {
+                    let loss = LoginLoss::Failed(self.login.mechanism(), error);
+                    self.lose(Loss::Login(loss), now)
+                }
+            },
+            334 if !self.login.has_failed() => {
+                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
+            }
+            400..=599 => self.lose(Loss::Login(self.login.loss(Some(reply))), now),
+            // After `*` there is nothing that could make it good again.
+            _ if self.login.has_failed() => self.lose(Loss::Login(self.login.loss(None)), now),
             _ => self.lose(Loss::Garbage, now),
         }
     }
@@ -594,20 +589,28 @@ fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::deliver_by::DeliverBy;
+    use crate::smtp::parameter::Return;
 
     #[test]
     fn nobody_waits_long_for_the_answer_to_quit() {
         let (now, mut out) = (Instant::from_millis(0), Buffer::new(4096));
         let minutes = Duration::from_secs(300);
         let mut client = Client::new();
-        client.start(&ClientTerms { hostname: "a", reply_timeout: minutes }, now);
+        client.start(
+            &ClientTerms { hostname: "a", reply_timeout: minutes, login: LoginTerms::None },
+            now,
+        );
         assert_eq!(client.deadline(), Some(now + minutes));
         client.quit(&mut out, now);
         assert_eq!(client.deadline(), Some(now + BYE_TIMEOUT));
     }
 
-    const TERMS: ClientTerms<'_> =
-        ClientTerms { hostname: "relay.example", reply_timeout: Duration::from_secs(300) };
+    const TERMS: ClientTerms<'_> = ClientTerms {
+        hostname: "relay.example",
+        reply_timeout: Duration::from_secs(300),
+        login: LoginTerms::None,
+    };
     const NOW: Instant = Instant::from_millis(0);
 
     /// A client that has read `input` and taken all of it that it wanted.

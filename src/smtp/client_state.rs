@@ -8,6 +8,10 @@ pub(super) enum State {
     AwaitGreeting,
     AwaitEhlo,
     AwaitHelo,
+    /// The caller's key, for the next step of a login.
+    AwaitKey,
+    /// The answer to a step of a login.
+    AwaitAuth,
     /// The caller's next mail.
     AwaitMail,
     AwaitEnvelope(Envelope),
@@ -66,6 +70,8 @@ impl State {
             State::AwaitGreeting => "AwaitGreeting",
             State::AwaitEhlo => "AwaitEhlo",
             State::AwaitHelo => "AwaitHelo",
+            State::AwaitKey => "AwaitKey",
+            State::AwaitAuth => "AwaitAuth",
             State::AwaitMail => "AwaitMail",
             State::AwaitEnvelope(_) => "AwaitEnvelope",
             State::AwaitData => "AwaitData",

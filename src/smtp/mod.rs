@@ -6,6 +6,8 @@
 
 pub mod chunk;
 pub mod client;
+mod client_event;
+mod client_login;
 mod client_state;
 pub mod command;
 pub mod data;

@@ -4,7 +4,10 @@
 //!
 //! Read first: RFC 5321 §4.1.1.1, RFC 9422 §3.
 
+use super::sasl::{Mechanism, Mechanisms};
 use crate::base::ascii::parse_decimal;
+use crate::base::buffer::Text;
+use core::fmt::Write as _;
 
 /// See the module's head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,6 +28,10 @@ pub struct PeerOffer {
     pub dsn: bool,
     /// DELIVERBY: the least seconds that it promises, 0 when it does not say.
     pub deliver_by: Option<u32>,
+    /// AUTH: those that we know.
+    pub mechanisms: Mechanisms,
+    /// AUTH: what it says, cleaned and cut.
+    pub auth: Text<80>,
     /// LIMITS RCPTMAX: recipients of one mail, at least one.
     pub recipients_max: Option<u32>,
     /// LIMITS MAILMAX: mails on one connection, at least one.
@@ -56,12 +63,35 @@ impl PeerOffer {
         } else if is(b"DELIVERBY") {
             let least = words.next().and_then(parse_decimal).unwrap_or(0);
             self.deliver_by = Some(u32::try_from(least).unwrap_or(u32::MAX));
+        } else if is(b"AUTH") {
+            words.for_each(|word| self.read_mechanism(word));
+        } else if keyword.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"AUTH=")) {
+            // As it was written before RFC 2554, and some write it still.
+            let first = keyword.get(5..).into_iter().filter(|word| !word.is_empty());
+            first.chain(words).for_each(|word| self.read_mechanism(word));
         } else if is(b"LIMITS") {
             words.for_each(|word| self.read_limit(word));
         }
         self.has_chunking |= is(b"CHUNKING");
         self.has_binary |= is(b"BINARYMIME");
         self.binary = self.has_chunking && self.has_binary;
+    }
+
+    fn read_mechanism(&mut self, word: &[u8]) {
+        if let Some(mechanism) = Mechanism::parse(word) {
+            if self.mechanisms.has(mechanism) {
+                return;
+            }
+            self.mechanisms = self.mechanisms.with(mechanism);
+        }
+        let blank = (!self.auth.is_empty()).then_some(' ');
+        let cleaned = word.iter().map(|byte| match byte {
+            b'!'..=b'~' => char::from(*byte),
+            _ => '?',
+        });
+        // A Text cuts what is too long; it does not fail.
+        let _ =
+            blank.into_iter().chain(cleaned).try_for_each(|letter| self.auth.write_char(letter));
     }
 
     fn read_limit(&mut self, word: &[u8]) {
@@ -107,6 +137,15 @@ mod tests {
         assert_eq!(offer.deliver_by, Some(60));
         assert_eq!(read(&["mx", "DELIVERBY"]).deliver_by, Some(0));
         assert_eq!((offer.recipients_max, offer.mails_max), (Some(20), Some(5)));
+    }
+
+    #[test]
+    fn mechanisms() {
+        let offer = read(&["mx", "AUTH=LOGIN PLAIN", "auth plain Login  NTLM\x7f XOAUTH2"]);
+        assert_eq!(offer.mechanisms.to_string(), "XOAUTH2 PLAIN LOGIN");
+        assert_eq!(offer.auth.as_str(), "LOGIN PLAIN NTLM? XOAUTH2");
+        let offer = read(&["AUTH PLAIN", "AUTH", "AUTH=", "AUTHORITY PLAIN"]);
+        assert!(offer.mechanisms.is_empty() && offer.auth.is_empty());
     }
 
     #[test]

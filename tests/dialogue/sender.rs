@@ -5,6 +5,8 @@
 //!     say WORD=VALUE …                    about the mail named last: binary utf8 ret envid by, and
 //!                                         notify and original of all its recipients
 //!     abandon FROM TO                     given up once it has been named
+//!     login USER PASSWORD                 first of all; token USER TOKEN likewise
+//!     exposed                             nothing protects the connection
 //!     wait N                              N seconds pass
 //!     close                               the peer closes
 //!
@@ -15,10 +17,14 @@ use crate::{Mode, Player};
 use mote::base::buffer::Buffer;
 use mote::base::time::Instant;
 use mote::mail::address::Address;
-use mote::smtp::client::{COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, Particulars};
+use mote::smtp::client::{
+    COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, LoginTerms, Particulars,
+};
 use mote::smtp::data::DotWriter;
 use mote::smtp::deliver_by::DeliverBy;
 use mote::smtp::parameter::{Notify, Return};
+use mote::smtp::sasl::client::{Login, SecretKind};
+use mote::smtp::sasl::{Crypto, Hash, Nonce};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -26,6 +32,8 @@ use std::time::Duration;
 pub(crate) struct Sender {
     client: Client,
     terms: ClientTerms<'static>,
+    /// User, and password or token.
+    key: (String, String),
     mails: VecDeque<Mail>,
     mail: Option<Mail>,
     /// Recipients of `mail` that were named.
@@ -100,11 +108,17 @@ impl Mail {
 impl Sender {
     pub(crate) fn new(script: &[Line], mode: Mode) -> Sender {
         let mut mails: VecDeque<Mail> = VecDeque::new();
+        let (mut key, mut login) = (Default::default(), LoginTerms::None);
         for line in script {
             let Line::Owner(words) = line else { continue };
-            match words.strip_prefix("say ") {
-                Some(words) => mails.back_mut().unwrap().say(words),
-                None => mails.extend(Mail::read(words)),
+            let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
+            let key_of = || rest.split_once(' ').map(|(a, b)| (a.into(), b.into())).unwrap();
+            match verb {
+                "say" => mails.back_mut().unwrap().say(rest),
+                "login" => (key, login) = (key_of(), LoginTerms::Password),
+                "token" => (key, login) = (key_of(), LoginTerms::Token),
+                "exposed" => login = LoginTerms::Exposed,
+                _ => mails.extend(Mail::read(words)),
             }
         }
         let room = if mode == Mode::Cramped { COMMAND_BYTES_MAX } else { 4096 };
@@ -113,7 +127,9 @@ impl Sender {
             terms: ClientTerms {
                 hostname: "relay.example",
                 reply_timeout: Duration::from_secs(300),
+                login,
             },
+            key,
             mails,
             mail: None,
             asked: 0,
@@ -154,6 +170,7 @@ impl Sender {
     fn handle(&mut self, event: ClientEvent) {
         match &event {
             ClientEvent::Wait | ClientEvent::Again => return,
+            ClientEvent::Login => return self.log_in(),
             ClientEvent::Greeted | ClientEvent::Ready => (),
             _ => self.told.push(format!("{event:?}")),
         }
@@ -186,6 +203,17 @@ impl Sender {
             ClientEvent::Bye | ClientEvent::Lost(..) => self.is_over = true,
             _ => (),
         }
+    }
+
+    fn log_in(&mut self) {
+        let (user, secret) = &self.key;
+        let secret = match self.terms.login {
+            LoginTerms::Token => SecretKind::Token(secret.as_bytes()),
+            _ => SecretKind::Password(secret.as_bytes()),
+        };
+        let login = Login { user, secret, host: "mx.example", port: 587 };
+        let event = self.client.log_in(&mut self.out, &login, &Example, self.now);
+        self.handle(event);
     }
 
     /// Begins the next mail, or leaves. What is not ready will soon say so.
@@ -290,5 +318,54 @@ impl Player for Sender {
     fn take(&mut self) -> (Vec<u8>, Vec<String>) {
         self.write();
         (std::mem::take(&mut self.said), std::mem::take(&mut self.told))
+    }
+}
+
+/// Speaks with the nonce of the example in RFC 7677.
+struct Example;
+
+#[cfg(feature = "tls")]
+const ARITHMETIC: mote::os::crypto::RingCrypto = mote::os::crypto::RingCrypto;
+
+#[cfg(feature = "tls")]
+impl Crypto for Example {
+    fn hmac(&self, key: &[u8], parts: &[&[u8]]) -> Hash {
+        ARITHMETIC.hmac(key, parts)
+    }
+
+    fn digest(&self, bytes: &[u8]) -> Hash {
+        ARITHMETIC.digest(bytes)
+    }
+
+    fn pbkdf2(&self, password: &[u8], salt: &[u8], iterations: std::num::NonZeroU32) -> Hash {
+        ARITHMETIC.pbkdf2(password, salt, iterations)
+    }
+
+    fn random(&self, _: &mut [u8]) {}
+
+    fn nonce(&self) -> Nonce {
+        "rOprNGfwEbeRWgbNEkqO".into()
+    }
+}
+
+/// Without arithmetic only what needs none can be played.
+#[cfg(not(feature = "tls"))]
+impl Crypto for Example {
+    fn hmac(&self, _: &[u8], _: &[&[u8]]) -> Hash {
+        [0; 32]
+    }
+
+    fn digest(&self, _: &[u8]) -> Hash {
+        [0; 32]
+    }
+
+    fn pbkdf2(&self, _: &[u8], _: &[u8], _: std::num::NonZeroU32) -> Hash {
+        [0; 32]
+    }
+
+    fn random(&self, _: &mut [u8]) {}
+
+    fn nonce(&self) -> Nonce {
+        "rOprNGfwEbeRWgbNEkqO".into()
     }
 }

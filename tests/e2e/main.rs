@@ -20,6 +20,7 @@ mod instance;
 mod latency;
 mod listeners;
 mod load;
+mod logging_in;
 mod memory;
 mod next_hop;
 mod peers;

@@ -99,6 +99,23 @@ impl Server {
         Some(Server::start(python, folder, port))
     }
 
+    /// One where nobody sends mail without logging in by one of these mechanisms, as the line
+    /// `user password` in its file `accounts` has it at the time.
+    pub(crate) fn aiosmtpd_with_logins(line: &str, mechanisms: &[&str]) -> Option<Server> {
+        let (mut python, folder, port) =
+            (python("aiosmtpd")?, TempDir::new().unwrap(), free_port());
+        fs::write(folder.path().join("accounts"), line).unwrap();
+        python.arg(script("sink.py")).arg(port.to_string()).arg(folder.path().join("received"));
+        python.arg(folder.path().join("accounts")).args(mechanisms);
+        Some(Server::start(python, folder, port))
+    }
+
+    /// Its logins so far: mechanism, and good or bad.
+    pub(crate) fn logins(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("received.logins")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Postfix's smtp-sink, which swallows everything; with `dump` each message becomes a file.
     pub(crate) fn smtp_sink(dump: bool) -> Option<Server> {
         let (mut sink, folder, port) =

@@ -277,6 +277,8 @@ impl World {
     }
 }
 
+impl mote::relay::keyring::Keyring for World {}
+
 /// Nobody logs in.
 impl mote::intake::users::Vault for World {
     fn users(&mut self, _: &str) -> Option<mote::intake::users::Keys<'_>> {

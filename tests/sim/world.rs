@@ -17,6 +17,7 @@ use mote::intake::users::{Keys, Vault};
 use mote::limits::RESOLVE_TIMEOUT;
 use mote::queue::disk::{Block, Disk, DiskError};
 use mote::queue::layout;
+use mote::relay::keyring::Keyring;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::resume_unwind;
@@ -419,6 +420,8 @@ impl World {
         self.events.push_back(event);
     }
 }
+
+impl Keyring for World {}
 
 /// Nobody logs in.
 impl Vault for World {

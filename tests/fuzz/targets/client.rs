@@ -5,11 +5,16 @@ use mote::base::buffer::Buffer;
 use mote::base::time::Instant;
 use mote::limits::{REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use mote::mail::address::Address;
-use mote::smtp::client::{Client, ClientEvent, ClientTerms, Loss, Particulars};
+use mote::smtp::client::{
+    Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars,
+};
 use mote::smtp::data::DotWriter;
 use mote::smtp::deliver_by::DeliverBy;
 use mote::smtp::parameter::{Notify, Return};
 use mote::smtp::reply::{Parsed, RemoteReply, ReplyParser};
+use mote::smtp::sasl::client::{Login, SecretKind};
+use mote::smtp::sasl::{Crypto, Hash, Nonce};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Takes the input for replies, one after the other; the same ones are read, however it is cut.
@@ -56,15 +61,20 @@ fn check(reply: &RemoteReply) {
     assert!(reply.status.is_none_or(|status| u16::from(status.class) == reply.class()));
 }
 
-const TERMS: ClientTerms<'static> =
-    ClientTerms { hostname: "relay.example", reply_timeout: Duration::from_secs(300) };
 const NOW: Instant = Instant::from_millis(1000);
 
-/// Takes the input for what a next hop says to somebody with three mails.
+/// Takes the input for what a next hop says to somebody with three mails, who has to log in or not.
 pub(super) fn client(input: &[u8]) {
-    let (mut cuts, text) = Cuts::read(input);
-    let mut owner = Owner::new();
-    for piece in cuts.pieces(text) {
+    let (cuts, text) = Cuts::read(input);
+    // The input says nothing of that, so all of it is tried.
+    for login in [LoginTerms::None, LoginTerms::Password, LoginTerms::Token] {
+        talk(login, &{ cuts }.pieces(text));
+    }
+}
+
+fn talk(login: LoginTerms, pieces: &[&[u8]]) {
+    let mut owner = Owner::new(login);
+    for piece in pieces {
         for piece in piece.chunks(2048) {
             owner.held.extend_from_slice(piece);
             owner.run();
@@ -78,8 +88,34 @@ pub(super) fn client(input: &[u8]) {
     owner.judge();
 }
 
+/// The nonce of the example in RFC 7677, and arithmetic that is none.
+struct Fixed;
+
+impl Crypto for Fixed {
+    fn hmac(&self, _: &[u8], _: &[&[u8]]) -> Hash {
+        [1; 32]
+    }
+
+    fn digest(&self, _: &[u8]) -> Hash {
+        [2; 32]
+    }
+
+    fn pbkdf2(&self, _: &[u8], _: &[u8], _: NonZeroU32) -> Hash {
+        [3; 32]
+    }
+
+    fn random(&self, _: &mut [u8]) {}
+
+    fn nonce(&self) -> Nonce {
+        "rOprNGfwEbeRWgbNEkqO".into()
+    }
+}
+
 struct Owner {
     client: Client,
+    terms: ClientTerms<'static>,
+    /// Greeted at last, by somebody who may have our mail.
+    is_greeted: bool,
     held: Vec<u8>,
     out: Buffer,
     mails: u32,
@@ -94,11 +130,15 @@ struct Owner {
 }
 
 impl Owner {
-    fn new() -> Owner {
+    fn new(login: LoginTerms) -> Owner {
+        let reply_timeout = Duration::from_secs(300);
+        let terms = ClientTerms { hostname: "relay.example", reply_timeout, login };
         let mut client = Client::new();
-        client.start(&TERMS, NOW);
+        client.start(&terms, NOW);
         Owner {
             client,
+            terms,
+            is_greeted: false,
             held: Vec::new(),
             out: Buffer::new(4096),
             mails: 0,
@@ -113,7 +153,7 @@ impl Owner {
     fn run(&mut self) {
         let mut idle = 0;
         while !self.is_over {
-            let (consumed, event) = self.client.step(&self.held, &mut self.out, &TERMS, NOW);
+            let (consumed, event) = self.client.step(&self.held, &mut self.out, &self.terms, NOW);
             self.client.check_invariants();
             self.held.drain(..consumed);
             idle = if consumed == 0 { idle + 1 } else { 0 };
@@ -137,7 +177,13 @@ impl Owner {
     fn handle(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Wait | ClientEvent::Again => (),
-            ClientEvent::Greeted => self.next(),
+            ClientEvent::Greeted => {
+                let is_logged_in = self.client.mechanism().is_some();
+                assert_eq!(is_logged_in, self.terms.login != LoginTerms::None);
+                self.is_greeted = true;
+                self.next();
+            }
+            ClientEvent::Login => self.log_in(),
             ClientEvent::Ready => {
                 assert!(std::mem::take(&mut self.is_under_way), "ready twice");
                 self.next();
@@ -157,12 +203,28 @@ impl Owner {
             ClientEvent::Go => self.send_text(),
             ClientEvent::Bye => self.is_over = true,
             ClientEvent::Lost(loss, _) => {
-                if let Loss::Greeting(reply) | Loss::ServiceClosing(reply) = loss {
-                    check(&reply);
+                match loss {
+                    Loss::Greeting(reply)
+                    | Loss::ServiceClosing(reply)
+                    | Loss::Login(LoginLoss::Refused(_, reply, _)) => check(&reply),
+                    Loss::Login(LoginLoss::NoMechanism(words)) => {
+                        assert_printable(words.as_str().as_bytes());
+                    }
+                    _ => (),
                 }
                 self.is_over = true;
             }
         }
+    }
+
+    fn log_in(&mut self) {
+        let secret = match self.terms.login {
+            LoginTerms::Token => SecretKind::Token(&[b't'; 600]),
+            _ => SecretKind::Password(b"pencil"),
+        };
+        let login = Login { user: "user", secret, host: "mx.example", port: 587 };
+        let event = self.client.log_in(&mut self.out, &login, &Fixed, NOW);
+        self.handle(event);
     }
 
     fn next(&mut self) {
@@ -234,8 +296,15 @@ impl Owner {
         let message = ["..one", "two", "."];
         for line in text.split_terminator("\r\n") {
             assert_printable(line.as_bytes());
-            let is_known = words.iter().any(|word| line.starts_with(word));
-            assert!(is_known || message.contains(&line), "{line}");
+            let is_mail = words.iter().any(|word| line.starts_with(word));
+            let is_login = line.starts_with("AUTH ") || line == "*" || is_base64(line);
+            assert!(is_mail || is_login || message.contains(&line), "{line}");
+            assert!(self.is_greeted || !line.starts_with("MAIL"), "mail before its time");
         }
     }
+}
+
+fn is_base64(line: &str) -> bool {
+    let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    line.len().is_multiple_of(4) && line.bytes().all(is_inside)
 }
