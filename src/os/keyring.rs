@@ -454,6 +454,11 @@ mod salted {
         pub(super) fn lend(&self, key: &[u8], to: Borrower<'_>) {
             to(key, self);
         }
+
+        #[cfg(test)]
+        pub(super) fn count(&self) -> usize {
+            self.known.borrow().len()
+        }
     }
 
     impl Crypto for Memory {
@@ -502,5 +507,136 @@ mod salted {
 
     impl Memory {
         pub(super) fn lend(&self, _: &[u8], _: Borrower<'_>) {}
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tests {
+    use super::*;
+    use crate::os::reactor::Reactor;
+    use crate::smtp::sasl::Crypto;
+    use core::num::NonZeroU32;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn keys() -> (Reactor, Keys) {
+        let reactor = Reactor::new(1).unwrap();
+        let keys = Keys::new(reactor.bell().unwrap());
+        (reactor, keys)
+    }
+
+    fn lent(keys: &mut Keys, source: &KeySource) -> Result<String, KeyError> {
+        let mut seen = String::new();
+        keys.lend(source, &mut |key, _| seen = String::from_utf8_lossy(key).into_owned())?;
+        Ok(seen)
+    }
+
+    fn shell(script: &str) -> KeySource {
+        KeySource::Command(["/bin/sh", "-c", script].map(String::from).to_vec())
+    }
+
+    /// Asks until there is an answer.
+    fn unlock(keys: &mut Keys, source: &KeySource) -> Unlock {
+        let mut unlocked = keys.unlock(7, source);
+        let end = Instant::now() + Duration::from_secs(20);
+        while unlocked == Unlock::Pending {
+            assert!(Instant::now() < end);
+            match keys.take() {
+                Some(7) => unlocked = keys.unlock(7, source),
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        unlocked
+    }
+
+    fn failure(keys: &mut Keys, source: &KeySource) -> String {
+        match unlock(keys, source) {
+            Unlock::Failed(words) => words,
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_are_read_each_time_and_changes_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let source = KeySource::File(path.display().to_string());
+        let (_reactor, mut keys) = keys();
+        assert!(failure(&mut keys, &source).contains("secret: "));
+        assert!(!keys.has_changed(&source));
+        secret_file::replace(&path, b"one\r\nmore\n").unwrap();
+        assert!(keys.has_changed(&source));
+        assert_eq!(keys.unlock(1, &source), Unlock::Ready);
+        assert_eq!(lent(&mut keys, &source).unwrap(), "one");
+        assert!(!keys.has_changed(&source) && !keys.refused(&source));
+        secret_file::replace(&path, b"two").unwrap();
+        assert!(keys.has_changed(&source));
+        assert_eq!(lent(&mut keys, &source).unwrap(), "two");
+        for bad in [&b""[..], b"\n", b"a\0b", &[b'x'; KEY_BYTES_MAX + 1]] {
+            secret_file::replace(&path, bad).unwrap();
+            assert!(lent(&mut keys, &source).is_err() && examine(&source).is_err());
+        }
+        secret_file::replace(&path, b"three").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(lent(&mut keys, &source).unwrap_err().contains("others can read"));
+    }
+
+    #[test]
+    fn what_a_program_prints_is_kept_until_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = folder.path().join("count");
+        let source = shell(&format!("echo x >>{0}; wc -l <{0}", count.display()));
+        let (_reactor, mut keys) = keys();
+        assert_eq!(unlock(&mut keys, &source), Unlock::Ready);
+        assert_eq!(lent(&mut keys, &source).unwrap().trim(), "1");
+        // Just printed and refused: another would be refused as well.
+        assert!(!keys.refused(&source));
+        assert_eq!(unlock(&mut keys, &source), Unlock::Ready);
+        assert_eq!(unlock(&mut keys, &source), Unlock::Ready);
+        assert_eq!(lent(&mut keys, &source).unwrap().trim(), "2");
+        assert!(keys.refused(&source));
+        assert!(lent(&mut keys, &source).is_err());
+        assert_eq!(unlock(&mut keys, &source), Unlock::Ready);
+        assert_eq!(lent(&mut keys, &source).unwrap().trim(), "3");
+    }
+
+    #[test]
+    fn programs_end_in_time_with_all_they_have_started() {
+        let (_reactor, mut keys) = keys();
+        keys.timeout = Duration::from_millis(300);
+        for script in ["sleep 1000", "exec >&-; sleep 1000", "sleep 1000 & wait", "yes >&2"] {
+            let before = Instant::now();
+            let words = failure(&mut keys, &shell(script));
+            assert!(words.starts_with("cmd:/bin/sh: it took "), "{words}");
+            assert!(before.elapsed() < Duration::from_secs(10));
+        }
+        keys.timeout = COMMAND_TIMEOUT;
+        for (source, words) in [
+            (shell("echo a; printf 'not\tso' >&2; exit 9"), "cmd:/bin/sh: exit 9: not?so"),
+            (shell("yes"), "cmd:/bin/sh: it printed more than 4096 bytes"),
+            (KeySource::Command(vec!["/no/such".into()]), "cmd:/no/such: No such file"),
+        ] {
+            let told = failure(&mut keys, &source);
+            assert!(told.starts_with(words), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_salted_key_is_made_once() {
+        let (_reactor, mut keys) = keys();
+        let rounds = NonZeroU32::new(4096).unwrap();
+        let fresh = crate::os::crypto::RingCrypto.pbkdf2(b"pencil", b"salt", rounds);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        secret_file::replace(&path, b"pencil").unwrap();
+        let source = KeySource::File(path.display().to_string());
+        for _ in 0..3 {
+            let make = &mut |key: &[u8], crypto: &dyn Crypto| {
+                assert_eq!(crypto.pbkdf2(key, b"salt", rounds), fresh);
+                assert_ne!(crypto.pbkdf2(key, b"pepper", rounds), fresh);
+            };
+            keys.lend(&source, make).unwrap();
+        }
+        assert_eq!(keys.salted.count(), 2);
     }
 }

@@ -153,6 +153,10 @@ impl Lane {
     /// longer by up to an eighth (threats 16).
     pub fn failed(&mut self, why: &str, retry: &[Duration], scatter: u64, now: Instant) {
         self.last_error = Text::from(why);
+        if self.until.is_some_and(|until| now < until) {
+            // Another connection of its own, which was open when the first one failed.
+            return;
+        }
         let step = retry.get(self.failures as usize).or(retry.last()).copied();
         let step = step.unwrap_or(Duration::from_secs(60));
         let millis = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
@@ -180,5 +184,24 @@ impl Lane {
     pub fn succeeded(&mut self, when: UnixTime) {
         self.last_success = Some(when);
         self.last_error.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four connections at once told a wrong password, and the lane waited for an hour.
+    #[test]
+    fn connections_that_fail_together_are_one_failure() {
+        let retry = [60, 3600].map(Duration::from_secs);
+        let mut lane = Lane::new(0, Destination::Discard);
+        let now = Instant::from_millis(0);
+        (0..4).for_each(|_| lane.failed("no", &retry, 0, now));
+        assert_eq!((lane.failures, lane.until), (1, Some(now + Duration::from_secs(60))));
+        let later = now + Duration::from_secs(60);
+        lane.failed("still no", &retry, 0, later);
+        assert_eq!((lane.failures, lane.until), (2, Some(later + Duration::from_secs(3600))));
+        assert_eq!(lane.last_error.as_str(), "still no");
     }
 }

@@ -21,6 +21,12 @@ fn place(port: u16, rest: &str) -> Place {
     place
 }
 
+fn place_with(port: u16, secret: &str) -> Place {
+    let place = place(port, "password = file:{dir}/secret\nretry = 1h");
+    write_secret(&place.path("secret"), secret);
+    place
+}
+
 fn write_secret(path: &Path, text: &str) {
     // Whole or not at all, as everybody should.
     let new = path.with_extension("new");
@@ -59,6 +65,31 @@ fn aiosmtpd_by_each_mechanism() {
         wait_for("the line", LONG, || mote.logged(&words) == 1);
         assert_unmarked(&mote, &place);
         assert_eq!(status(&place).0, Some(0));
+    }
+}
+
+/// By the best mechanism of each list at a Postfix with Cyrus SASL, many mails each.
+#[test]
+fn postfix_by_each_mechanism() {
+    let _running = shared();
+    for (offered, best) in [
+        (&["PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-1"][..], "SCRAM-SHA-256"),
+        (&["LOGIN", "PLAIN"], "PLAIN"),
+        (&["LOGIN"], "LOGIN"),
+    ] {
+        let Some(postfix) = Server::postfix_with_logins(PASSWORD, offered) else { return };
+        let place = place(postfix.port, "password = file:{dir}/secret");
+        let mote = place.serve();
+        (0..20).for_each(|number| send(&place, number));
+        wait_for("the mails", LONG, || maildir(&postfix.path("Maildir")).len() == 20);
+        let words = format!(", auth={best}, delay=");
+        wait_for("the lines", LONG, || mote.logged(&words) == 20);
+        assert_unmarked(&mote, &place);
+        let wrong = place_with(postfix.port, "wrong");
+        let mote = wrong.serve();
+        send(&wrong, 1);
+        wait_for("the refusal", LONG, || mote.logged("does not let us in (") > 0);
+        assert_eq!((mote.logged("status=bounced"), status(&wrong).0), (0, Some(1)));
     }
 }
 
@@ -106,8 +137,7 @@ fn a_wrong_password_is_mended() {
     let _running = shared();
     let accounts = format!("alice {PASSWORD}");
     let Some(sink) = Server::aiosmtpd_with_logins(&accounts, &["PLAIN"]) else { return };
-    let place = place(sink.port, "password = file:{dir}/secret\nretry = 1h");
-    write_secret(&place.path("secret"), "wrong");
+    let place = place_with(sink.port, "wrong");
     let mote = place.serve();
     send(&place, 1);
     wait_for("the refusal", LONG, || mote.logged("does not let us in (PLAIN; look at the ") > 0);

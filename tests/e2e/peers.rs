@@ -149,6 +149,23 @@ impl Server {
         Some(Server::start(postfix, folder, port))
     }
 
+    /// One where alice logs in with that password, by Cyrus SASL and one of these mechanisms.
+    pub(crate) fn postfix_with_logins(password: &str, mechanisms: &[&str]) -> Option<Server> {
+        command("postfix", "postfix-master")?;
+        command("sasl", "saslpasswd2")?;
+        if !is_root() {
+            skipped("postfix", "it must be started as root");
+            return None;
+        }
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        fs::write(folder.path().join("password"), password).unwrap();
+        let mut postfix = Command::new("sh");
+        postfix.args(["-c", "exec sh \"$0\" \"$@\" <\"$1/password\""]);
+        postfix.arg(script("postfix.sh")).arg(folder.path()).arg(port.to_string());
+        postfix.args(mechanisms);
+        Some(Server::start(postfix, folder, port))
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -112,5 +112,6 @@ peer mutt 'mutt libsasl2-modules' mutt usr/bin/mutt
 node nodemailer 10.6.0
 peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
     postfix-master usr/lib/postfix/sbin/master
+peer sasl 'sasl2-bin libsasl2-modules libsasl2-modules-db' saslpasswd2 usr/sbin/saslpasswd2
 peer haproxy haproxy haproxy usr/sbin/haproxy
 peer inetd openbsd-inetd inetd usr/sbin/inetd

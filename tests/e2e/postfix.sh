@@ -1,9 +1,11 @@
 #!/bin/sh
 # Runs the unpacked Postfix as a receiver in the foreground: 127.0.0.1:PORT into FOLDER/Maildir.
-# usage: postfix.sh FOLDER PORT. Needs root, as Postfix does. Debian's own users stand in for those
+# usage: postfix.sh FOLDER PORT [MECHANISM...]. With mechanisms nobody sends mail without a login by
+# one of them, as alice with the password on standard input, by Cyrus SASL. Needs root, as Postfix does. Debian's own users stand in for those
 # that the package would create, so nothing outside FOLDER is touched.
 set -eu
 folder=$1 port=$2
+shift 2
 peers=$(cd "$(dirname "$0")/../../target/peers" && pwd)
 package=$peers/postfix
 owner=proxy
@@ -23,6 +25,12 @@ for library in "$package"/usr/lib/*-linux-*; do
     [ -d "$library" ] && libraries=$libraries:$library
 done
 
+# Those of the system, where it has them.
+modules=
+for found in "$peers"/sasl/usr/lib/*/sasl2; do
+    if [ -d "$found" ]; then modules=$found; fi
+done
+
 cat >"$folder/etc/main.cf" <<EOF
 compatibility_level = 3.6
 mail_owner = $owner
@@ -34,7 +42,7 @@ meta_directory = $folder/etc
 shlib_directory = $package/usr/lib/postfix
 daemon_directory = $package/usr/lib/postfix/sbin
 command_directory = $package/usr/sbin
-import_environment = MAIL_CONFIG LD_LIBRARY_PATH=$libraries
+import_environment = MAIL_CONFIG LD_LIBRARY_PATH=$libraries ${modules:+SASL_PATH=$modules}
 maillog_file = /dev/stdout
 myhostname = postfix.test
 mydestination =
@@ -53,6 +61,25 @@ virtual_minimum_uid = 1
 virtual_uid_maps = static:$(id -u "$owner")
 virtual_gid_maps = static:$(id -g "$owner")
 EOF
+if [ $# -gt 0 ]; then
+    "$peers/bin/saslpasswd2" -c -p -f "$folder/sasldb2" -u postfix.test alice
+    chown "$owner" "$folder/sasldb2"
+    # Where Debian's Postfix looks, and where any other is told to.
+    mkdir "$folder/etc/sasl"
+    cat >"$folder/etc/sasl/smtpd.conf" <<EOF
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: $folder/sasldb2
+mech_list: $*
+EOF
+    cat >>"$folder/etc/main.cf" <<EOF
+cyrus_sasl_config_path = $folder/etc/sasl
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_local_domain = postfix.test
+smtpd_sasl_security_options = noanonymous
+smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+EOF
+fi
 cat >"$folder/etc/master.cf" <<EOF
 127.0.0.1:$port inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
