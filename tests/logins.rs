@@ -455,3 +455,44 @@ fn a_proxy_s_clients_log_in_as_themselves() {
         assert_eq!(told.starts_with("250"), is_one, "{login}: {told}");
     }
 }
+
+/// RFC 3207 §4.2, threats 2: what XCLIENT has told in the clear may be the word of somebody in
+/// between, and must not decide inside TLS who may do what. Nor may whoever was told of tell of
+/// others there: by STARTTLS through a proxy that passes his bytes on he could be anybody.
+#[test]
+fn who_was_told_of_in_the_clear_does_not_get_into_tls() {
+    let mut house = House::new(
+        "relay = hold\n[clients 192.0.2.1]\nxclient = yes\n[clients 198.51.100.0/24]\nrelay = yes\n\
+         [listen tls]\naddress = ::1\ntls = starttls\ncert = /c\nkey = /k\n",
+    );
+    let peer = Peer::Tcp("192.0.2.1:1".parse().unwrap());
+    let admission =
+        Admission::new(&house.config, house.config.client("192.0.2.1".parse().unwrap()));
+    let mut session = Session::new();
+    session.open(peer, 1, admission, 0, house.now.instant);
+    session.greet(&house.config, house.now.instant);
+    // Somebody between the proxy and this machine.
+    house.ask(&mut session, "XCLIENT ADDR=198.51.100.7");
+    assert!(session.take_new_face());
+    session.greet(&house.config, house.now.instant);
+    house.told(&mut session);
+    assert!(!house.ask(&mut session, "EHLO x").contains("STARTTLS"));
+    let told = house.ask(&mut session, "STARTTLS");
+    assert!(told.starts_with("500"), "{told}");
+    assert_eq!(session.stand(), Stand::Open);
+    // The slot's next tenant may.
+    session.close(&mut house.queue);
+    session.open(peer, 1, admission, 0, house.now.instant);
+    session.greet(&house.config, house.now.instant);
+    house.told(&mut session);
+    assert!(house.ask(&mut session, "EHLO proxy").contains("250-STARTTLS"));
+    assert!(house.ask(&mut session, "STARTTLS").starts_with("220"));
+    assert!(session.begins_tls().is_some());
+    session.securing();
+    let secured = Secured { version: "1.3", cipher: "TLS_AES_128_GCM_SHA256" };
+    session.secured(secured, &house.config, house.now.instant);
+    house.ask(&mut session, "EHLO proxy");
+    house.ask(&mut session, "XCLIENT ADDR=198.51.100.7");
+    assert!(session.take_new_face());
+    assert_eq!(session.peer(), Peer::Tcp("198.51.100.7:0".parse().unwrap()));
+}

@@ -105,6 +105,8 @@ pub(super) struct Work {
     /// The number of the listener that it came in by.
     pub(super) listener: u8,
     pub(super) secured: Option<Secured>,
+    /// Whom it speaks for was told in the clear, where others may have said it.
+    pub(super) is_hearsay: bool,
     pub(super) admission: Admission,
     owner: u32,
     pub(super) hello: Text<64>,
@@ -142,6 +144,7 @@ impl Session {
                 peer: Peer::Unix { uid: 0 },
                 listener: 0,
                 secured: None,
+                is_hearsay: false,
                 admission: Admission::NOBODY,
                 owner: 0,
                 hello: Text::new(),
@@ -180,7 +183,7 @@ impl Session {
         self.replies.clear();
         self.work.peer = peer;
         self.work.listener = listener;
-        self.work.secured = None;
+        (self.work.secured, self.work.is_hearsay) = (None, false);
         self.work.admission = admission;
         self.work.owner = owner;
         self.work.hello.clear();

@@ -29,7 +29,7 @@ impl Work {
     fn offers(&self, config: &Config) -> Offers {
         let tls = &config.listener(self.listener).tls;
         let is_there = matches!(tls, ListenerTls::Starttls(_));
-        let starttls = is_there && self.admission.starttls;
+        let starttls = is_there && self.admission.starttls && !self.is_hearsay;
         let auth = self.auth(config);
         // A chunk is counted, and mending would change its number.
         let chunking = !self.admission.lenient;

@@ -13,6 +13,11 @@
 //! client, one whose address nobody knows, and a proxy itself (where it speaks for nobody, or is
 //! told of by another) may do what that proxy may, but never relay: behind it may stand anybody.
 //!
+//! What XCLIENT has told in the clear must mean nothing behind STARTTLS (RFC 3207 §4.2, threats
+//! 2). But if the proxy had to tell again there, so could its client, whose bytes it passes on by
+//! then. So there is no STARTTLS any more: a proxy that wants TLS begins it before it tells. A Unix
+//! socket has nobody in between.
+//!
 //! The one right that is not the address's comes with LOGIN: who has logged in at the proxy, as a
 //! user of this listener, may do what he could after AUTH here.
 
@@ -118,6 +123,7 @@ impl Work {
         }
         let Some(address) = told.address else { return false };
         let client = address.map(|address| SocketAddr::new(address, told.port.unwrap_or(0)));
+        self.is_hearsay = self.secured.is_none() && matches!(self.peer, Peer::Tcp(_));
         self.speak_for(client, context.config, context.queue);
         // Counts like a login here, for a user of here; of others nobody knows what they may.
         let Some(name) = told.login else { return false };
