@@ -496,3 +496,18 @@ fn who_was_told_of_in_the_clear_does_not_get_into_tls() {
     assert!(session.take_new_face());
     assert_eq!(session.peer(), Peer::Tcp("198.51.100.7:0".parse().unwrap()));
 }
+
+/// A line that no login can come of was held until the next turn, for which nobody waited: it lay
+/// there until the session's deadline.
+#[test]
+fn who_cannot_log_in_does_not_wait_for_those_who_can() {
+    let mut house = House::new(CLEAR);
+    let mut session = house.connect(Peer::Tcp("203.0.113.7:1".parse().unwrap()), Mechanisms::NONE);
+    house.ask(&mut session, "EHLO client");
+    // Somebody else has had his password checked in this turn.
+    house.visitors.throttle.spend();
+    house.say(&mut session, "AUTH PLAIN AHVzZXIAcGVuY2ls");
+    house.proceed(&mut session);
+    let told = house.told(&mut session);
+    assert!(house.visitors.throttle.end_turn() || !told.is_empty(), "held, and nobody comes back");
+}

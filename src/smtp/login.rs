@@ -128,7 +128,9 @@ impl Server {
 
     /// True when a line that belongs to a login is not to be taken yet.
     pub(super) fn holds(&self, line: &[u8], terms: &Terms<'_>) -> bool {
-        terms.offers.auth.is_held && (self.state == State::AwaitResponse || is_auth(line))
+        let offer = &terms.offers.auth;
+        let may_log_in = offer.is_held && !offer.mechanisms.is_empty();
+        may_log_in && (self.state == State::AwaitResponse || is_auth(line))
     }
 
     /// What is answered to a flawed line at the front of `input`. An exchange is over with it.
