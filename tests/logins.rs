@@ -511,3 +511,22 @@ fn who_cannot_log_in_does_not_wait_for_those_who_can() {
     let told = house.told(&mut session);
     assert!(house.visitors.throttle.end_turn() || !told.is_empty(), "held, and nobody comes back");
 }
+
+/// `sendmail -bs` under inetd: logins were offered by the peer of the socket, which is root, and
+/// whoever that told of was offered none.
+#[test]
+fn who_comes_by_inetd_may_log_in_as_if_he_had_connected() {
+    let mut house = House::new(CLEAR);
+    let mut session = Session::new();
+    let admission = Admission::local(&house.config, true);
+    session.open(Peer::Unix { uid: 0 }, 0, admission, 0, house.now.instant);
+    session.greet(&house.config, house.now.instant);
+    house.told(&mut session);
+    house.ask(&mut session, "XCLIENT ADDR=203.0.113.7 PORT=1");
+    assert!(session.take_new_face());
+    session.greet(&house.config, house.now.instant);
+    let told = house.told(&mut session);
+    assert!(told.starts_with("220"), "{told}");
+    let told = house.ask(&mut session, "EHLO client");
+    assert!(told.contains("250-AUTH "), "a direct client of this listener is offered it: {told}");
+}

@@ -18,6 +18,7 @@ use super::world::{Accepted, Event, Peer, Token, World};
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
+use crate::intake::access::mechanisms;
 use crate::intake::admission::Admission;
 use crate::intake::import::Import;
 use crate::intake::session::{self, Session, Stand};
@@ -26,7 +27,6 @@ use crate::limits::CONTROL_SLOTS;
 use crate::queue::recovery::{Found, RecoverError, recover};
 use crate::queue::{NotDurable, Queue, Receipt};
 use crate::relay::forwarder::{self, Forwarder};
-use crate::smtp::sasl::server::OFFERED;
 use core::time::Duration;
 
 const OWNER_IMPORT: u32 = 1 << 30;
@@ -360,9 +360,8 @@ impl Daemon {
         let admission = admission.within(&self.queue);
         let listener = if let Door::Smtp(listener) = door { listener } else { 0 };
         session.open(peer, listener, admission, owner(handle), now.instant);
-        if let (Peer::Tcp(_), Some(auth)) = (peer, &self.config.listener(listener).auth) {
-            let keys = world.users(&auth.users);
-            session.offer_login(keys.map_or(OFFERED, |keys| keys.users.mechanisms()));
+        if let Peer::Tcp(_) = peer {
+            session.offer_login(mechanisms(&self.config, listener, world));
         }
         if is_beyond_its_number(handle.index, &self.sessions) {
             // Who has just hung up and comes again shall not be counted twice.

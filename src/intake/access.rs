@@ -16,6 +16,7 @@ use crate::mail::address::ReversePath;
 use crate::smtp::login::{Auth, AuthOffer};
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::Mechanisms;
+use crate::smtp::sasl::server::OFFERED;
 use crate::smtp::server::Server;
 use core::fmt;
 
@@ -24,6 +25,13 @@ impl Session {
     pub fn offer_login(&mut self, mechanisms: Mechanisms) {
         self.work.mechanisms = mechanisms;
     }
+}
+
+/// How users of the config's `listener` may log in there; where they cannot be known now, they will
+/// be told so when they do.
+pub fn mechanisms<V: Vault>(config: &Config, listener: u8, vault: &mut V) -> Mechanisms {
+    let Some(terms) = &config.listener(listener).auth else { return Mechanisms::NONE };
+    vault.users(&terms.users).map_or(OFFERED, |keys| keys.users.mechanisms())
 }
 
 impl Work {

@@ -14,7 +14,7 @@
 //! Knows the smtp machines and the queue, never the relay: where a recipient's mail will go is a
 //! number that the caller's [`Lookout`] tells.
 
-mod access;
+pub mod access;
 pub mod admission;
 pub mod devices;
 pub mod drop_directory;

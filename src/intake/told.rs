@@ -21,6 +21,7 @@
 //! The one right that is not the address's comes with LOGIN: who has logged in at the proxy, as a
 //! user of this listener, may do what he could after AUTH here.
 
+use super::access::mechanisms;
 use super::admission::{Admission, Telling};
 use super::devices::{Complaint, News};
 use super::peer::Peer;
@@ -125,6 +126,8 @@ impl Work {
         let client = address.map(|address| SocketAddr::new(address, told.port.unwrap_or(0)));
         self.is_hearsay = self.secured.is_none() && matches!(self.peer, Peer::Tcp(_));
         self.speak_for(client, context.config, context.queue);
+        // A program of this machine, which had no need to log in, speaks for somebody who may.
+        self.mechanisms = mechanisms(context.config, self.listener, context.disk);
         // Counts like a login here, for a user of here; of others nobody knows what they may.
         let Some(name) = told.login else { return false };
         let terms = context.config.listener(self.listener).auth.as_ref();
