@@ -3,8 +3,9 @@
 //! Slots are for strangers up to the key `sessions`; beyond those, [`LOCAL_SLOTS`] are only for
 //! loopback and Unix sockets, and one is spare. A stranger who comes when all are taken goes into
 //! the spare slot, ungreeted, and is looked for another: the stranger who has done nothing useful
-//! for longest, if that is `IDLE_MIN`, or `IDLE_MIN_CROWD` when one address holds more than
-//! half, gets 421. Others wait meanwhile where the kernel keeps them: most mails take less time.
+//! for longest, if that is `IDLE_MIN`, or `IDLE_MIN_CROWD` when one address (one /64) holds more
+//! than half, gets 421. Others wait meanwhile where the kernel keeps them: most mails take less
+//! time.
 //!
 //! If nobody gives way within `SPARE_MAX`, there is a crowd, for as long as it presses. Then nobody
 //! waits any more, since behind a stranger may stand somebody for whom a slot is kept: whoever
@@ -19,12 +20,10 @@ use super::laggards::Laggards;
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::intake::peer::Peer;
 use crate::intake::session::{Session, Stand};
 use crate::limits::{LOCAL_SLOTS, SPARE_SLOTS};
 use crate::queue::Queue;
 use crate::smtp::reply::Reply;
-use core::net::IpAddr;
 use core::time::Duration;
 
 /// Without anything useful for this long, a stranger may have to go.
@@ -182,13 +181,6 @@ fn is_untold(session: &Session) -> bool {
     session.stand() == Stand::AwaitHeader
 }
 
-fn address(session: &Session) -> Option<IpAddr> {
-    match session.peer() {
-        Peer::Tcp(address) => Some(address.ip()),
-        Peer::Unix { .. } => None,
-    }
-}
-
 /// The stranger who has done nothing useful for longest, if that is too long.
 fn slowest(
     spare: u16,
@@ -197,8 +189,9 @@ fn slowest(
     is_crowded: bool,
     now: Instant,
 ) -> Option<u16> {
+    let is_same = |one: &Session, other: &Session| one.peer().source() == other.peer().source();
     let is_crowd = |session: &Session| {
-        let same = sessions.iter().filter(|(_, other)| address(other) == address(session));
+        let same = sessions.iter().filter(|(_, other)| is_same(other, session));
         same.count() > strangers_max / 2
     };
     let candidates = sessions.iter().filter(|(index, session)| {
@@ -215,6 +208,7 @@ mod tests {
     use super::*;
     use crate::config::{Host, parse};
     use crate::intake::admission::Admission;
+    use crate::intake::peer::Peer;
     use crate::queue::memory_disk::MemoryDisk;
     use crate::queue::recovery::{format, recover};
     use core::net::SocketAddr;
@@ -475,5 +469,22 @@ mod tests {
         assert!(told.is_empty());
         assert!(tell(&mut house, local, "127.0.0.1").starts_with("220 "));
         assert!(house.doors.is_open());
+    }
+
+    /// Whoever has an IPv6 /64 has all its addresses (threats 7); they were counted one by one.
+    #[test]
+    fn a_crowd_from_one_64_is_a_crowd() {
+        let v6 = ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"];
+        for addresses in [["203.0.113.1:1"; 3], v6] {
+            let mut house = House::new();
+            for address in addresses {
+                assert!(house.enter(address).1.starts_with("220"));
+            }
+            let (spare, told) = house.enter("192.0.2.9:1");
+            assert!(told.is_empty());
+            house.pass(IDLE_MIN_CROWD);
+            assert!(house.told(0).contains("421"), "{addresses:?}: {}", house.told(0));
+            assert!(house.told(spare).starts_with("220"), "{addresses:?}");
+        }
     }
 }
