@@ -91,6 +91,18 @@ fn each_good_one_comes_to_what_check_prints() {
     }
 }
 
+/// A pipe that nobody writes to held whoever opened it, the daemon at HUP too.
+#[test]
+fn a_pipe_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mote.conf");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let output = check(&path);
+    assert_eq!(output.status.code(), Some(78));
+    let expected = format!("{}: cannot be read: it is not a file\n", path.display());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+}
+
 #[test]
 fn a_file_that_is_not_there_is_no_default() {
     let output = check(Path::new("/no/such/mote.conf"));

@@ -11,9 +11,9 @@ use super::Context;
 use super::exit::{Exit, Failure, tell};
 use crate::config::{self, Config, Host, Listener, ListenerTls};
 use crate::os::alias_files::AliasFiles;
-use crate::os::{keyring, process, secret_file, tls, vault};
+use crate::os::{keyring, plain_file, process, secret_file, tls, vault};
 use std::env;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -173,8 +173,7 @@ pub fn complain(line: &str) {
 
 /// The file's bytes; of one that is too large, enough for the parser to refuse it.
 fn read_file(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Metadata)> {
-    let file = File::open(path)?;
-    let about = file.metadata()?;
+    let (file, about) = plain_file::open(path)?;
     let most = config::FILE_BYTES_MAX as u64 + 1;
     // All at once, so that no half of it stays behind where the vector was before it grew.
     let room = usize::try_from(about.len().min(most)).unwrap_or(0);

@@ -25,6 +25,7 @@ mod lock;
 pub mod log;
 mod mail_hosts;
 pub mod mailbox;
+pub mod plain_file;
 pub mod process;
 pub mod random;
 mod reactor;

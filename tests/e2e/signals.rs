@@ -124,28 +124,28 @@ fn hup_takes_a_good_config_and_refuses_a_bad_one() {
     assert!(session.deliver("someone@example.net", &message(1, 500)).unwrap());
 }
 
-/// Signals that come while the config is still being read wait until they can be obeyed.
+/// Signals that come before the daemon is up wait until they can be obeyed. It waits itself while
+/// somebody reads its queue.
 #[test]
 fn hup_and_usr1_do_not_end_a_daemon_that_is_just_starting() {
     let _running = shared();
     let place = Place::new("relay = hold");
-    let text = fs::read(place.config()).unwrap();
-    let slow = place.path("slow.conf");
-    let slow_too = slow.clone();
-    assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    place.serve().kill();
+    let reader = fs::File::open(place.path("spool/queue")).unwrap();
+    reader.lock_shared().unwrap();
     let log = fs::File::create(place.path("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mote"));
-    command.arg("-C").arg(&slow).arg("serve").stdin(Stdio::null()).stderr(log);
-    let mut mote = command.spawn().unwrap();
-    // Opens when the other end has been opened, too.
-    let mut pipe = fs::OpenOptions::new().write(true).open(&slow).unwrap();
-    fs::rename(place.config(), slow_too).unwrap();
+    let mut mote = place.command(&["serve"]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+    let status = format!("/proc/{}/status", mote.id());
+    wait_for("signals that are held back", Duration::from_secs(5), || {
+        let status = fs::read_to_string(&status).unwrap();
+        let held = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(held.trim(), 16).unwrap() & 1 == 1
+    });
     for signal in ["HUP", "USR1"] {
         let kill = format!("kill -{signal} {}", mote.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
-    pipe.write_all(&text).unwrap();
-    drop(pipe);
+    drop(reader);
     wait_for("the reload", Duration::from_secs(20), || {
         let log = fs::read_to_string(place.path("log")).unwrap();
         assert!(mote.try_wait().unwrap().is_none(), "{log}");

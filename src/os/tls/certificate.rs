@@ -8,7 +8,7 @@
 //! A key that others can read is refused (threats 19). Certificates: RSA, ECDSA with P-256 or
 //! P-384, Ed25519; keys in PKCS#8, SEC1 or PKCS#1. What was read of a key is overwritten.
 
-use crate::os::secret_file;
+use crate::os::{plain_file, secret_file};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -233,8 +233,7 @@ fn parse_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusabl
 
 fn read(path: &Path) -> Result<(Metadata, Vec<u8>), Unusable> {
     let read = || -> io::Result<(Metadata, Vec<u8>)> {
-        let file = File::open(path)?;
-        let found = file.metadata()?;
+        let (file, found) = plain_file::open(path)?;
         let mut text = Vec::with_capacity(found.len().min(FILE_BYTES_MAX) as usize + 1);
         file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
         Ok((found, text))

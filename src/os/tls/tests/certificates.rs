@@ -50,6 +50,15 @@ fn what_cannot_be_used_is_told_with_its_cure() {
     }
     let absent = Files { cert: folder.path().join("absent"), ..good.clone() };
     assert!(reason(&absent).contains("cannot be read: "));
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for other in [&pipe, folder.path(), Path::new("/dev/zero")] {
+        let cert = Files { cert: other.into(), ..good.clone() };
+        let key = Files { key: other.into(), ..good.clone() };
+        for told in [reason(&cert), reason(&key)] {
+            assert!(told.contains("is not a file"), "{told}");
+        }
+    }
     let text = fs::read_to_string(&good.cert).unwrap();
     fs::write(&good.cert, text.replace("MII", "MIJ")).unwrap();
     assert!(reason(&good).contains("damaged"), "{}", reason(&good));
