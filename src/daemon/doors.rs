@@ -20,6 +20,7 @@ use super::laggards::Laggards;
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::Instant;
 use crate::config::Config;
+use crate::intake::peer::Source;
 use crate::intake::session::{Session, Stand};
 use crate::limits::{LOCAL_SLOTS, SPARE_SLOTS};
 use crate::queue::Queue;
@@ -86,8 +87,7 @@ impl Doors {
         let is_one_too_many = is_beyond_its_number(handle.index, sessions);
         let is_crowded = self.is_crowded(now);
         let Some(session) = sessions.get(handle) else { return };
-        let source = session.peer().source().filter(|_| !is_untold(session));
-        let is_laggard = source.is_some_and(|source| self.laggards.has(source, now));
+        let is_laggard = source(session).is_some_and(|source| self.laggards.has(source, now));
         if is_one_too_many {
             session.dismiss(Reply::TOO_MANY_CONNECTIONS, queue);
         } else if !is_stranger(session) {
@@ -132,7 +132,7 @@ impl Doors {
         let is_crowded = self.is_crowded(now);
         let victim = slowest(spare.index, sessions, self.strangers_max, is_crowded, now);
         if let Some((_, session)) = victim.and_then(|victim| sessions.at(victim)) {
-            if let Some(source) = session.peer().source() {
+            if let Some(source) = source(session) {
                 self.laggards.note(source, now);
             }
             session.dismiss(Reply::BUSY, queue);
@@ -159,11 +159,8 @@ pub(super) fn is_beyond_its_number(index: u16, sessions: &Slots<Session>) -> boo
     let found = sessions.iter().find(|(other, _)| *other == index);
     let Some((_, newcomer)) = found else { return false };
     let most = usize::from(newcomer.admission().connections_max);
-    let may_be = most < sessions.taken() && !is_untold(newcomer);
-    let Some(source) = newcomer.peer().source().filter(|_| may_be) else { return false };
-    let is_same =
-        |session: &Session| session.peer().source() == Some(source) && !is_untold(session);
-    sessions.iter().filter(|(_, session)| is_same(session)).count() > most
+    let may_be = most < sessions.taken();
+    source(newcomer).filter(|_| may_be).is_some_and(|source| number_of(source, sessions) > most)
 }
 
 /// How many have a slot, those not counted who are on their way out.
@@ -181,6 +178,15 @@ fn is_untold(session: &Session) -> bool {
     session.stand() == Stand::AwaitHeader
 }
 
+/// Where it counts; a load balancer, which speaks for many, nowhere until it has told.
+fn source(session: &Session) -> Option<Source> {
+    session.peer().source().filter(|_| !is_untold(session))
+}
+
+fn number_of(whose: Source, sessions: &Slots<Session>) -> usize {
+    sessions.iter().filter(|(_, session)| source(session) == Some(whose)).count()
+}
+
 /// The stranger who has done nothing useful for longest, if that is too long.
 fn slowest(
     spare: u16,
@@ -189,10 +195,8 @@ fn slowest(
     is_crowded: bool,
     now: Instant,
 ) -> Option<u16> {
-    let is_same = |one: &Session, other: &Session| one.peer().source() == other.peer().source();
     let is_crowd = |session: &Session| {
-        let same = sessions.iter().filter(|(_, other)| is_same(other, session));
-        same.count() > strangers_max / 2
+        source(session).is_some_and(|source| number_of(source, sessions) > strangers_max / 2)
     };
     let candidates = sessions.iter().filter(|(index, session)| {
         let may_go = session.is_open() && is_stranger(session);
@@ -486,5 +490,19 @@ mod tests {
             assert!(house.told(0).contains("421"), "{addresses:?}: {}", house.told(0));
             assert!(house.told(spare).starts_with("220"), "{addresses:?}");
         }
+    }
+
+    /// A load balancer whose connection was slow to tell was remembered as if it were a client.
+    #[test]
+    fn who_has_not_told_yet_is_no_laggard() {
+        let mut house =
+            House::with("relay = hold\nsessions = 3\n[clients 192.0.2.1]\nproxy = yes\n");
+        for _ in 0..3 {
+            assert!(house.enter("192.0.2.1:1").1.is_empty());
+        }
+        house.enter("203.0.113.9:1");
+        house.pass(IDLE_MIN);
+        let balancer = Peer::Tcp("192.0.2.1:1".parse().unwrap()).source().unwrap();
+        assert!(!house.doors.laggards.has(balancer, house.now));
     }
 }
