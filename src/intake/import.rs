@@ -12,8 +12,9 @@
 //! or broken queue leaves everything lying until later, which is logged once; nothing is written
 //! for a file before there is room for all of it.
 
+use super::adopted::Adopted;
 use super::drop_directory::{DropDirectory, DropFile, DropName};
-use super::envelope::add_recipient;
+use super::envelope::{add_recipient, named_max};
 use super::session::Context;
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
@@ -29,9 +30,9 @@ use crate::queue::envelope::{Record, RecordReader, Said};
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
 use crate::queue::{NotDurable, Queue, Receipt, Ticket};
-use core::fmt::Write as _;
 use core::time::Duration;
 
+const LOOP: &str = "it has more Received fields than hops allows: it goes in circles";
 /// The length of the envelope, little-endian: what a drop file begins with behind its magic, which
 /// the drop directory has looked at.
 const HEAD_BYTES: usize = 4;
@@ -69,6 +70,8 @@ struct Incoming {
     is_utf8: bool,
     /// The sender's record has come.
     has_sender: bool,
+    /// Recipients named so far.
+    asked: u8,
     /// Of the recipient that comes next.
     said: Said,
     /// Bytes that mended line ends have added so far.
@@ -78,7 +81,7 @@ struct Incoming {
 }
 
 /// Why a file is not imported.
-enum Fault {
+pub(super) enum Fault {
     /// Not what `sendmail` writes: never.
     Bad(&'static str),
     /// Not now.
@@ -280,6 +283,7 @@ impl Import {
                     needs_utf8: false,
                     is_utf8: false,
                     has_sender: false,
+                    asked: 0,
                     said: Said::default(),
                     grown: 0,
                     needs: 0,
@@ -365,7 +369,11 @@ impl Import {
         context: &mut Context<'_, W>,
     ) {
         let now = context.now;
-        if let Err(fault) = incoming.close(&mut self.block, context) {
+        let closed = incoming.close(&mut self.block, context);
+        // RFC 5321 §6.3: a loop is told by counting.
+        let is_loop = incoming.scan.traits().received > context.config.hops;
+        let checked = closed.and(if is_loop { Err(Fault::Bad(LOOP)) } else { Ok(()) });
+        if let Err(fault) = checked {
             return self.give_up(incoming, fault, context);
         }
         let Incoming { file, draft, sender, scan, needs, is_open_ended, .. } = incoming;
@@ -475,8 +483,18 @@ impl Incoming {
                         self.needs_utf8 |= !text.is_ascii();
                         let to = Address::parse_utf8(text)
                             .map_err(|_| Fault::Bad("a recipient is no address"))?;
+                        if self.asked >= named_max(context.config) {
+                            return Err(Fault::Bad("too many recipients"));
+                        }
                         let said = core::mem::take(&mut self.said);
-                        let lanes = add_recipient(&mut self.draft, to, &said, block, context)?;
+                        let lanes = add_recipient(
+                            &mut self.draft,
+                            &mut self.asked,
+                            to,
+                            &said,
+                            block,
+                            context,
+                        )?;
                         self.needs |= lanes.unwrap_or(0);
                         self.is_open_ended |= lanes.is_none();
                     }
@@ -533,67 +551,6 @@ impl Incoming {
         }
         self.scan.feed(bytes);
         Ok(context.queue.append(context.disk, &mut self.draft, block, bytes)?)
-    }
-}
-
-/// What is known of a drop file for sure.
-struct Adopted {
-    uid: u32,
-    name: DropName,
-}
-
-impl Adopted {
-    /// Checks a record of the file and writes it into the draft.
-    fn record<W: Disk>(
-        &self,
-        record: Record<'_>,
-        draft: &mut Draft,
-        block: &mut Block,
-        context: &mut Context<'_, W>,
-    ) -> Result<(), Fault> {
-        let Context { queue, disk, .. } = context;
-        match record {
-            Record::Sender(sender) => {
-                if !sender.is_empty() {
-                    Address::parse_utf8(sender)
-                        .map_err(|_| Fault::Bad("its sender is no address"))?;
-                }
-                queue.record(*disk, draft, block, &record)?;
-                let mut client = Text::<32>::new();
-                // A Text cuts what is too long, it never fails.
-                let _ = write!(client, "local uid={} ", self.uid);
-                let client = Record::Client(client.as_str().as_bytes());
-                queue.record(*disk, draft, block, &client)?;
-                queue.record(*disk, draft, block, &Record::Login(self.uid))?;
-                queue.record(*disk, draft, block, &Record::DropName(self.name.0))?;
-            }
-            // What root says of others is passed over; nobody else may say it.
-            Record::Login(uid) if uid != self.uid && self.uid != 0 => {
-                return Err(Fault::Bad("its owner is not its sender"));
-            }
-            Record::Login(_) | Record::Client(_) | Record::DropName(_) | Record::Account(_) => {}
-            // Written when it is known how many there are of him.
-            Record::Recipient(_) | Record::Notify(0..=7) => {}
-            Record::Utf8 | Record::Return(1 | 2) | Record::EnvelopeId(_) | Record::Original(_) => {
-                if let Record::EnvelopeId(text) | Record::Original(text) = record
-                    && !text.iter().all(|byte| matches!(byte, b' '..=b'~'))
-                {
-                    return Err(Fault::Bad("a parameter holds a control character"));
-                }
-                if !matches!(record, Record::Original(_)) {
-                    queue.record(*disk, draft, block, &record)?;
-                }
-            }
-            Record::Return(_)
-            | Record::Notify(_)
-            | Record::Binary
-            | Record::Hold(_)
-            | Record::Final
-            | Record::By(_) => {
-                return Err(Fault::Bad("it asks for what sendmail cannot ask"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -833,5 +790,42 @@ mod tests {
         assert_eq!(office.world.beside.reads, 101);
         office.turns(250);
         assert_eq!((office.world.beside.removals, office.world.beside.passes), (2, 2));
+    }
+
+    /// `records` brought in, where `names` of this machine lead to so many.
+    fn import_with_aliases(text: &str, records: &[Record<'_>], body: &[u8]) -> Office {
+        let mut office = Office::new(vec![file(records, body)]);
+        let mut around = crate::mail::aliases::Surroundings {
+            is_local: &|address| address.domain().is_none(),
+            include: &mut |_| Err(String::new()),
+        };
+        let (aliases, faults) = crate::mail::aliases::Aliases::parse(text.as_bytes(), &mut around);
+        assert!(faults.is_empty(), "{faults:?}");
+        office.config.aliases = aliases;
+        office.turns(6);
+        office
+    }
+
+    /// `sendmail` had said 0, and `-bs` 250: a list of 20 among 100 recipients, whom it puts into
+    /// one file, and the mail of all of them was set aside.
+    #[test]
+    fn an_alias_among_many_recipients_does_not_lose_their_mail() {
+        let list: Vec<String> = (0..20).map(|number| format!("m{number}@list.example")).collect();
+        let text = format!("staff: {}\n", list.join(", "));
+        let others: Vec<String> = (0..99).map(|number| format!("r{number}@b.example")).collect();
+        let mut records = vec![SENDER, Record::Recipient(b"staff")];
+        records.extend(others.iter().map(|other| Record::Recipient(other.as_bytes())));
+        let office = import_with_aliases(&text, &records, b"Subject: x\n\nx\n");
+        let Directory { rejected, removals, .. } = &office.world.beside;
+        assert_eq!((rejected.len(), *removals), (0, 1), "set aside, imported");
+        assert!(office.queue.messages() >= 1);
+    }
+
+    /// The key `hops`; here nobody counted.
+    #[test]
+    fn a_loop_through_the_drop_directory_is_told() {
+        let body = [b"Received: x\n".repeat(251), b"\nx\n".to_vec()].concat();
+        let office = import_with_aliases("", &[SENDER, RECIPIENT], &body);
+        assert_eq!(office.queue.messages(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //!   is held to and offered, `security` its way into TLS
 //! - `admission` who may send what to whom, and which reply each refusal is
 //! - `envelope` what MAIL and RCPT said, as records
-//! - `import` mail that `sendmail` left in the drop directory
+//! - `import` mail that `sendmail` left in the drop directory, whose records `adopted` checks
 //! - `peer` who connected; `told` whom a proxy speaks for
 //! - `visitors` what is remembered of peers: `rates`, the messages of each in the last hour,
 //!   `throttle`, their failed logins, and `devices`, what `status` tells
@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod admission;
+mod adopted;
 pub mod devices;
 pub mod drop_directory;
 mod envelope;

@@ -35,7 +35,7 @@ use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::draft::{Draft, QueueError, Summary};
 use crate::queue::envelope::Record;
 use crate::queue::{NotDurable, Queue, Receipt};
-use crate::smtp::parameter::{MailParameters, Notify, RcptParameters};
+use crate::smtp::parameter::{MailParameters, RcptParameters};
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{Event, Server};
@@ -126,6 +126,8 @@ pub(super) struct Transaction {
     refusal: Option<Reply>,
     scan: Scan,
     is_utf8: bool,
+    /// Recipients that were taken, each of them once, whatever his alias leads to.
+    named: u8,
     needs: u32,
     /// The lanes of some recipient are not known yet.
     is_open_ended: bool,
@@ -436,6 +438,7 @@ impl Work {
                     refusal: None,
                     scan: Scan::new(),
                     is_utf8: parameters.utf8,
+                    named: 0,
                     needs: 0,
                     is_open_ended: times.are_any(),
                     measure: (0, 0),
@@ -491,19 +494,16 @@ impl Work {
         let Some(draft) = &mut transaction.draft else {
             return transaction.refusal.unwrap_or(Reply::LOCAL_ERROR);
         };
-        let already = draft.recipients();
-        if let Err(reply) = admission.recipient(context.config, recipient, already) {
+        let named = &mut transaction.named;
+        if let Err(reply) = admission.recipient(context.config, recipient, *named) {
             return reply;
         }
         let said = said_of(parameters);
-        let recorded = add_recipient(draft, recipient, &said, &mut self.block, context);
+        let recorded = add_recipient(draft, named, recipient, &said, &mut self.block, context);
         match recorded {
             Ok(lanes) => {
                 transaction.needs |= lanes.unwrap_or(0);
-                // Its time is found when the envelope is read, not before.
-                let is_timed = !context.config.delay_notice.is_zero()
-                    && parameters.notify.is_some_and(|notify| notify.has(Notify::DELAY));
-                transaction.is_open_ended |= lanes.is_none() || is_timed;
+                transaction.is_open_ended |= lanes.is_none();
                 Reply::RECIPIENT_OK
             }
             Err(error) => {

@@ -171,12 +171,16 @@ impl Server {
     }
 
     /// A chunk that came out of place is over. RFC 3030 §2: after a failure only RSET is sure to
-    /// be understood; but who has sent the last chunk may as well begin anew.
+    /// be understood, and the chunks behind it are discarded; but who has sent the last one may as
+    /// well begin anew.
     fn refuse_chunk(&mut self, reply: Reply, is_last: bool, out: &mut Buffer) -> Event<'static> {
         match (self.transaction, self.is_greeted) {
             (Some(_), _) => self.enter(State::AwaitRecipient),
             (None, true) => self.enter(State::AwaitMail),
             (None, false) => self.enter(State::AwaitHello),
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.is_spoilt = true;
         }
         let event = match reply {
             Reply::NO_RECIPIENTS => self.idle(reply, out),
@@ -200,6 +204,7 @@ impl Server {
             _ if !self.offers(terms).chunking => Some(Reply::UNKNOWN_COMMAND),
             None => Some(self.mail_first()),
             Some(Transaction { recipients: 0, .. }) => Some(Reply::NO_RECIPIENTS),
+            Some(Transaction { is_spoilt: true, .. }) => Some(Reply::WITHIN_CHUNKS),
             Some(_) if size.place == Place::Unknown => Some(Reply::BAD_PARAMETER),
             Some(_) => None,
         };

@@ -409,7 +409,7 @@ impl Server {
             },
             Command::Rcpt { path, parameters } => match self.transaction {
                 None => self.blame(self.mail_first(), out),
-                Some(Transaction { chunks: Some(_), .. }) => self.blame(Reply::WITHIN_CHUNKS, out),
+                Some(mail) if mail.has_chunks() => self.blame(Reply::WITHIN_CHUNKS, out),
                 // RFC 5321 §4.5.3.1.10: 452, so that the rest comes in another transaction.
                 Some(transaction) if transaction.recipients >= terms.recipients_max => {
                     self.idle(Reply::TOO_MANY_RECIPIENTS, out)
@@ -427,7 +427,7 @@ impl Server {
             Command::Data => match self.transaction {
                 None => self.blame(self.mail_first(), out),
                 // RFC 3030 §2 and §3.
-                Some(Transaction { chunks: Some(_), .. }) => self.blame(Reply::WITHIN_CHUNKS, out),
+                Some(mail) if mail.has_chunks() => self.blame(Reply::WITHIN_CHUNKS, out),
                 Some(Transaction { is_binary: true, .. }) => self.blame(Reply::NEEDS_CHUNKS, out),
                 // RFC 5321 §3.3. A pipelining client cannot know better, so it is no error.
                 Some(Transaction { recipients: 0, .. }) => self.idle(Reply::NO_RECIPIENTS, out),

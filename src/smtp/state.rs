@@ -15,8 +15,17 @@ pub(super) struct Transaction {
     pub(super) is_binary: bool,
     /// SMTPUTF8.
     pub(super) is_utf8: bool,
+    /// A chunk was refused: what is left of the message is no message.
+    pub(super) is_spoilt: bool,
     /// Chunks have come.
     pub(super) chunks: Option<(ChunkReader, Pace)>,
+}
+
+impl Transaction {
+    /// True if a chunk has come, taken or not.
+    pub(super) fn has_chunks(&self) -> bool {
+        self.is_spoilt || self.chunks.is_some()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

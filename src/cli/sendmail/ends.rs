@@ -7,7 +7,8 @@
 //! from then on nothing is changed: a program that says EHLO, MAIL and DATA with CRLF, and passes a
 //! stranger's text on, has an LF in that refused, as over the network.
 //!
-//! Nor is anything changed from a BDAT on: that has counted its bytes.
+//! Nor is anything changed from a BDAT on: that has counted its bytes. A line of text that looks
+//! like one is text: behind DATA there are no commands before the dot.
 
 const LINE_BYTES: usize = 32;
 
@@ -16,6 +17,8 @@ const LINE_BYTES: usize = 32;
 pub struct Ends {
     is_bare: bool,
     is_behind_return: bool,
+    /// DATA has been said, and no dot since.
+    is_in_message: bool,
     /// The line that has begun, if it is short.
     line: Vec<u8>,
 }
@@ -23,7 +26,8 @@ pub struct Ends {
 impl Ends {
     /// Nothing has been said.
     pub fn new() -> Ends {
-        Ends { is_bare: true, is_behind_return: false, line: Vec::with_capacity(LINE_BYTES) }
+        let line = Vec::with_capacity(LINE_BYTES);
+        Ends { is_bare: true, is_behind_return: false, is_in_message: false, line }
     }
 
     /// Puts `bytes` behind `out`, mended.
@@ -41,7 +45,12 @@ impl Ends {
                 }
                 continue;
             }
-            self.is_bare = !self.is_behind_return && !is_chunk(&self.line);
+            let is_chunk = !self.is_in_message && is_chunk(&self.line);
+            self.is_bare = !self.is_behind_return && !is_chunk;
+            self.is_in_message = match self.is_in_message {
+                true => self.line != b".",
+                false => self.line.trim_ascii().eq_ignore_ascii_case(b"DATA"),
+            };
             if !self.is_behind_return {
                 out.push(b'\r');
             }
@@ -100,5 +109,14 @@ mod tests {
             ends.mend(&text, &mut out);
             assert_eq!(out[8..], text);
         }
+    }
+
+    /// What is within a message must not decide where it ends: behind such a line no LF was mended,
+    /// so the dot never came, and QUIT was text.
+    #[test]
+    fn a_line_of_text_is_no_chunk() {
+        let (mut ends, mut out) = (Ends::new(), Vec::new());
+        ends.mend(b"DATA\nSubject: x\n\nSay\nBDAT 12 LAST\n.\nQUIT\n", &mut out);
+        assert!(out.ends_with(b"\r\n.\r\nQUIT\r\n"), "{}", out.escape_ascii());
     }
 }
