@@ -91,6 +91,25 @@ fn each_good_one_comes_to_what_check_prints() {
     }
 }
 
+/// Only the file itself was named, and nobody knew which line to mend.
+#[test]
+#[cfg(feature = "tls")]
+fn lists_that_cannot_be_read_are_told_with_the_line_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mote.conf");
+    let at = path.display();
+    let text = "relay = hold\nusers = /no/u\naliases = /no/a\n[clients 127.0.0.1]\n\
+                [listen lan]\naddress = ::1\nusers = /no/l\n[listen all]\naddress = 127.0.0.1\n";
+    fs::write(&path, text).unwrap();
+    let output = check(&path);
+    let why = "cannot be read: No such file or directory (os error 2)";
+    let expected = format!(
+        "{at}:7: users: /no/l: {why}\n{at}:2: users: /no/u: {why}\n{at}:3: aliases: /no/a: {why}\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    assert_eq!(output.status.code(), Some(78));
+}
+
 /// A pipe that nobody writes to held whoever opened it, the daemon at HUP too.
 #[test]
 fn a_pipe_is_no_file() {

@@ -141,10 +141,34 @@ pub fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
     config.listen.iter().map(files).collect()
 }
 
-/// What is wrong with the users that it names, by file and line.
-pub fn users_faults(config: &Config) -> Vec<String> {
-    let faults = |users: &str| vault::read_users(Path::new(users)).err().unwrap_or_default();
-    config.users_files().into_iter().flat_map(faults).collect()
+/// What is wrong with the users and aliases that it names: by the config's line where a file cannot
+/// be used at all, else by the file's own.
+pub fn list_faults(loaded: &Loaded) -> Vec<String> {
+    let Loaded { config, file, text } = loaded;
+    let named = |key: &str, path: &str, line: Option<u32>, fault: String| match (file, line) {
+        (Some(file), Some(line)) if fault.starts_with(&format!("{path}: ")) => {
+            format!("{}:{line}: {key}: {fault}", file.display())
+        }
+        _ => fault,
+    };
+    let mut lines = Vec::new();
+    for path in config.users_files() {
+        let line = users_line(loaded, path);
+        let faults = vault::read_users(Path::new(path)).err().unwrap_or_default();
+        lines.extend(faults.into_iter().map(|fault| named("users", path, line, fault)));
+    }
+    if let (Some(path), Err(why)) = (&config.aliases_file, AliasFiles::read(config).aliases) {
+        let line = config::find_line(text, "", "", "aliases");
+        lines.push(named("aliases", path, line, why));
+    }
+    lines
+}
+
+fn users_line(loaded: &Loaded, path: &str) -> Option<u32> {
+    let is_its = |l: &&Listener| l.auth.as_ref().is_some_and(|auth| auth.users == path);
+    let listener = loaded.config.listen.iter().find(is_its)?;
+    let in_section = config::find_line(&loaded.text, "listen", &listener.name, "users");
+    in_section.or_else(|| config::find_line(&loaded.text, "", "", "users"))
 }
 
 /// Whether the files that it names can be used; what is wrong with them if not.
@@ -159,8 +183,7 @@ pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
             _ => format!("environment: {key}: {unusable}"),
         });
     }
-    lines.extend(users_faults(&loaded.config));
-    lines.extend(AliasFiles::read(&loaded.config).aliases.err());
+    lines.extend(list_faults(loaded));
     if lines.is_empty() { Ok(()) } else { Err(Broken(lines)) }
 }
 

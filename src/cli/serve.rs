@@ -281,9 +281,7 @@ fn read_aliases(config: &mut Config) -> Option<AliasFiles> {
 /// HUP. A config with faults changes nothing.
 fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, world: &mut World) {
     let checked = configuration::read(context).and_then(|loaded| {
-        let faults = configuration::users_faults(&loaded.config);
-        let unusable = AliasFiles::read(&loaded.config).aliases.err();
-        let faults: Vec<_> = faults.into_iter().chain(unusable).collect();
+        let faults = configuration::list_faults(&loaded);
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
     });
     match checked {
