@@ -46,6 +46,8 @@ pub const ALIAS_DEPTH_MAX: usize = 10;
 pub const ALIAS_TARGETS_MAX: usize = 100;
 /// Addresses that all aliases together lead to.
 pub const ALIASES_TARGETS_MAX: usize = 4096;
+/// Lines of `[rewrite]`: every address that goes out is compared with each.
+pub const REWRITES_MAX: usize = 256;
 /// How often the files of aliases are looked at, if there is anything to do at all.
 pub const ALIASES_LOOK: Duration = Duration::from_secs(1);
 /// How often a file is looked at with which a next hop has not let us in.

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 /// Where the configuration lies when nobody says.
 pub const SYSTEM_FILE: &str = "/etc/mote.conf";
+const MAILNAME_FILE: &str = "/etc/mailname";
 const SYSTEM_RUN: &str = "/run/mote";
 const ROOT_HOME: &str = "/var/lib/mote";
 /// Variables that say where things are, to programs without a configuration; not keys.
@@ -81,7 +82,14 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
     let (text, about) =
         text.map_or((Zeroizing::default(), None), |(text, about)| (text, Some(about)));
     match config::parse_with_environment(&text, &pairs, &host) {
-        Ok(config) => {
+        Ok(mut config) => {
+            let is_set = config::find_line(&text, "", "", "origin").is_some()
+                || pairs.iter().any(|(name, _)| name == "MOTE_ORIGIN");
+            // Under one home nothing of the machine's own settings counts.
+            if let Some(name) = mailname().filter(|_| !is_set && file.is_some()) {
+                config.origin.clone_from(&name);
+                config.mailname = Some(name);
+            }
             let loaded = Loaded { config, file, text };
             let exposed = about.and_then(|about| exposed(&loaded, &about));
             exposed.map_or(Ok(loaded), |line| Err(Broken(vec![line])))
@@ -185,6 +193,13 @@ pub fn examine(loaded: &Loaded) -> Result<(), Broken> {
     }
     lines.extend(list_faults(loaded));
     if lines.is_empty() { Ok(()) } else { Err(Broken(lines)) }
+}
+
+/// What `/etc/mailname` says, as Debian has it: the domain of this machine's mail.
+fn mailname() -> Option<String> {
+    let (text, _) = read_file(Path::new(MAILNAME_FILE)).ok()?;
+    let name = core::str::from_utf8(&text).ok()?.lines().next()?.trim();
+    config::is_host_name(name).then(|| name.to_string())
 }
 
 /// A line on stderr without the program's name before it: editors look for FILE:LINE at the start.

@@ -45,6 +45,8 @@ pub(super) struct Draft {
     /// `password` or `token` above all sections.
     pub(super) key: Option<KeyDraft>,
     routes: Vec<RouteDraft>,
+    /// Old, new and line of `[rewrite]`.
+    pub(super) rewrites: Vec<(String, String, u32)>,
     pub(super) clients: Vec<ClientsDraft>,
     /// The section, of its kind, that keys now go to.
     pub(super) current: usize,
@@ -82,6 +84,7 @@ impl Draft {
             relays: Vec::new(),
             key: None,
             routes: Vec::new(),
+            rewrites: Vec::new(),
             clients: Vec::new(),
             current: 0,
             spool_line: 0,
@@ -104,7 +107,7 @@ impl Draft {
         line: u32,
     ) -> Result<Option<u32>, String> {
         let (known, count): (Option<(usize, u32)>, usize) = match section {
-            Section::Global => return Ok(None),
+            Section::Global | Section::Rewrite => return Ok(None),
             Section::Listen => (
                 find(self.listeners.iter().map(|draft| (&draft.name, draft.line)), name),
                 self.listeners.len(),
@@ -130,7 +133,7 @@ impl Draft {
             return Err(format!("more than {SECTIONS_MAX} sections of one kind"));
         }
         match section {
-            Section::Global => {}
+            Section::Global | Section::Rewrite => {}
             Section::Listen => self.listeners.push(ListenerDraft::new(name, line)?),
             Section::Relay => self.relays.push(new_relay(name, line)?),
             Section::Route => self.routes.push(RouteDraft {
@@ -234,6 +237,10 @@ impl Draft {
         self.finish_relays(faults);
         self.finish_routes(faults);
         self.finish_clients(faults);
+        if self.config.origin.is_empty() {
+            self.config.origin.clone_from(&self.config.hostname);
+        }
+        self.finish_rewrites(faults);
         self.config
     }
 
@@ -296,6 +303,8 @@ fn machine_defaults(host: &Host<'_>) -> Config {
     let hostname = if value::is_host_name(host.hostname) { host.hostname } else { "localhost" };
     Config {
         hostname: hostname.into(),
+        origin: String::new(),
+        mailname: None,
         listen: vec![Listener {
             name: String::new(),
             places: vec![Listen::Address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))],
@@ -309,6 +318,7 @@ fn machine_defaults(host: &Host<'_>) -> Config {
         clients: Vec::new(),
         to: None,
         from: None,
+        rewrites: Vec::new(),
         users: None,
         aliases_file: (!host.is_embedded).then(|| ALIASES_FILE.into()),
         aliases: Aliases::default(),

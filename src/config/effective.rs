@@ -27,11 +27,16 @@ pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
         writeln!(out, "\n[route {}]", write_pattern(&route.pattern))?;
         pair(out, "via", via(config, &route.via))?;
     }
-    config.clients.iter().try_for_each(|range| write_clients(out, range))
+    config.clients.iter().try_for_each(|range| write_clients(out, range))?;
+    if !config.rewrites.is_empty() {
+        writeln!(out, "\n[rewrite]")?;
+    }
+    config.rewrites.iter().try_for_each(|rewrite| pair(out, &rewrite.old, &rewrite.new))
 }
 
 fn write_places(out: &mut impl Write, config: &Config) -> Result {
     pair(out, "hostname", &config.hostname)?;
+    pair(out, "origin", &config.origin)?;
     let listen = write_places_of(&config.listener(0).places);
     pair(out, "listen", if listen.is_empty() { "off" } else { &listen })?;
     let default = config.relays.iter().find(|relay| relay.name == DEFAULT_RELAY);
@@ -166,6 +171,7 @@ mod tests {
 
     const FULL: &str = "
         hostname = mail.example.net
+        origin = home.example.net
         listen = 0.0.0.0 [::1]:2525 br-lan:26 /run/smtp
         relay = smtp://me%40example.net@[::1]:26
         password = \"cmd:/usr/bin/pass show #1\"
@@ -237,7 +243,11 @@ mod tests {
         [clients ::/0]
         relay = everyone
         [clients 127.0.0.0/8]
-        relay = no";
+        relay = no
+        [rewrite]
+        OLD = new@example.net
+        @old.example = @example.net
+        @localhost = all@example.net";
 
     #[test]
     fn what_is_written_reads_the_same() {

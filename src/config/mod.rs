@@ -20,6 +20,7 @@ mod listener;
 mod login;
 mod nearest;
 mod parse;
+mod rewrite;
 mod section;
 mod table;
 mod value;
@@ -32,8 +33,9 @@ pub use ini::FILE_BYTES_MAX;
 pub use login::{KeySource, Literal, RelayLogin};
 pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
+pub use rewrite::Rewrite;
 pub use table::{key_names, write_markdown, write_plain};
-pub use value::pattern as parse_pattern;
+pub use value::{is_host_name, pattern as parse_pattern};
 pub use warnings::warnings;
 
 use crate::mail::address::Address;
@@ -46,6 +48,10 @@ use core::time::Duration;
 pub struct Config {
     /// This machine's name in greetings, EHLO and Received.
     pub hostname: String,
+    /// The domain of bare names, as they go out.
+    pub origin: String,
+    /// What `/etc/mailname` says, where `origin` is not set: it is this machine, too.
+    pub mailname: Option<String>,
     /// Where mail comes in beside the submit socket and the drop directory: first the key `listen`,
     /// which may name no place, then each `[listen NAME]`. A listener is known by its number.
     pub listen: Vec<Listener>,
@@ -61,8 +67,10 @@ pub struct Config {
     pub clients: Vec<ClientRange>,
     /// Who gets the mail of local users, or of everyone.
     pub to: Option<To>,
-    /// The envelope sender of everything that is sent on.
+    /// Who everything is from that is sent to another server.
     pub from: Option<String>,
+    /// Who is called what.
+    pub rewrites: Vec<Rewrite>,
     /// The file of aliases; none: there are none.
     pub aliases_file: Option<String>,
     /// What stands in it, once it has been read.
@@ -265,7 +273,8 @@ impl Config {
     /// Whether `address` is a user of this machine: no domain, or one of its own names.
     pub fn is_local(&self, address: Address<'_>) -> bool {
         let own = [self.hostname.as_str(), "localhost", "localhost.localdomain"];
-        address.domain().is_none() || own.iter().any(|name| address.domain_is(name))
+        let mut own = own.into_iter().chain(self.mailname.as_deref());
+        address.domain().is_none() || own.any(|name| address.domain_is(name))
     }
 
     /// Who gets the mail of `to` instead.

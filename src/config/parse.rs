@@ -127,6 +127,14 @@ impl<'a> Place<'a> {
             self.first_section = line;
         }
         let section = section(kind)?;
+        if section == Section::Rewrite {
+            if !name.is_empty() {
+                return Err(format!("[{kind}] takes no name; expected [rewrite]"));
+            }
+            self.section = section;
+            self.is_lost = false;
+            return Ok(());
+        }
         if name.is_empty() {
             return Err(format!("[{kind}] needs a name; expected {}", section.heading()));
         }
@@ -149,8 +157,10 @@ impl<'a> Place<'a> {
         line: u32,
         draft: &mut Draft,
     ) -> Result<(), String> {
+        // A section of lines that each name themselves.
+        let is_free = self.section == Section::Rewrite;
         let row = keys(self.section)
-            .find(|row| row.name == key)
+            .find(|row| is_free || row.name == key)
             .ok_or_else(|| unknown_key(key, self.section, self.first_section))?;
         // `to` and `to!` are two ways to say one thing.
         let base = |key: &'a str| key.trim_end_matches('!');
@@ -166,6 +176,9 @@ impl<'a> Place<'a> {
         }
         self.seen.push((self.number, key, line));
         let given = Given { key: row, text, line };
+        if is_free {
+            return draft.set_rewrite(key, &given).map_err(|why| format!("{key}: {why}"));
+        }
         (row.set)(draft, &given).map_err(|why| format!("{key}: {why}"))
     }
 }

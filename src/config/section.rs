@@ -13,12 +13,14 @@ pub(super) enum Section {
     Route,
     /// `[clients RANGE]`.
     Clients,
+    /// `[rewrite]`, which has no name, and keys of its own.
+    Rewrite,
 }
 
 impl Section {
-    /// Those with a name, as they are written.
-    pub(super) const NAMED: [Section; 4] =
-        [Section::Listen, Section::Relay, Section::Route, Section::Clients];
+    /// Those with a head, as they are written.
+    pub(super) const NAMED: [Section; 5] =
+        [Section::Listen, Section::Relay, Section::Route, Section::Clients, Section::Rewrite];
 
     /// The first word in the brackets.
     pub(super) fn kind(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Section {
             Section::Relay => "relay",
             Section::Route => "route",
             Section::Clients => "clients",
+            Section::Rewrite => "rewrite",
         }
     }
 
@@ -39,6 +42,7 @@ impl Section {
             Section::Relay => "[relay NAME]",
             Section::Route => "[route PATTERN]",
             Section::Clients => "[clients RANGE]",
+            Section::Rewrite => "[rewrite]",
         }
     }
 
@@ -57,6 +61,11 @@ impl Section {
             Section::Clients => {
                 "Who may do what, the longest prefix: lan (all private networks), an address, \
                  192.168.1.0/24."
+            }
+            Section::Rewrite => {
+                "Who is called what: senders and recipients, in the envelope and in the header, \
+                 after the aliases and before to and from. One line each, the most exact counts, \
+                 and what comes out is not looked up again."
             }
         }
     }

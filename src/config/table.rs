@@ -96,6 +96,15 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Global,
+        name: "origin",
+        kind: Kind::Other("domain"),
+        default: "(what /etc/mailname says, which is local too; else hostname)",
+        help: "The domain of bare names as they go out: root in From, To and the envelope becomes \
+               root@origin.",
+        set: |draft, given| given.host_name().map(|name| draft.config.origin = name),
+    },
+    Key {
+        section: Section::Global,
         name: "listen",
         kind: Kind::Other("addresses, interfaces, Unix socket paths, inherited; or off"),
         default: "(127.0.0.1; without a file 127.0.0.1:2525; nothing beside a [listen NAME])",
@@ -147,8 +156,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "to",
         kind: Kind::Other("address"),
         default: "",
-        help: "Who gets the mail of local users (root, cron and the like). Acts on the envelope \
-               only in this version.",
+        help: "Who gets the mail of local users (root, cron and the like), in the envelope and in \
+               To and Cc.",
         set: |draft, given| draft.set_to(given, false),
     },
     Key {
@@ -164,8 +173,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "from",
         kind: Kind::Other("address"),
         default: "",
-        help: "The sender of all mail that is sent on, for relays that accept only one. Acts on \
-               the envelope only in this version.",
+        help: "The sender of all mail that goes to another server, for those that take only one: \
+               in the envelope, and in From and Sender, where the name tells who it was. Mail that \
+               is from this address already stays as it is.",
         set: |draft, given| given.address().map(|from| draft.config.from = Some(from)),
     },
     Key {
@@ -515,6 +525,16 @@ pub(super) const KEYS: &[Key] = &[
         default: "(recipients)",
         help: "Recipients of one message from these.",
         set: Draft::set_client_recipients,
+    },
+    Key {
+        section: Section::Rewrite,
+        name: "OLD",
+        kind: Kind::Other("NEW"),
+        default: "",
+        help: "OLD is an address, a user of this machine (root, also at each of its names), \
+               @old.example for a domain without its subdomains, or @ for all users of this \
+               machine. NEW is an address, or for a domain @new.example, which keeps the name.",
+        set: |draft, given| draft.set_rewrite(given.key.name, given),
     },
 ];
 

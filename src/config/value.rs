@@ -90,7 +90,8 @@ pub(super) fn path(text: &str, bytes_max: usize) -> Result<String, String> {
 
 /// A domain name: labels of letters, digits, '-' and '_' (RFC 5321 §4.1.2; the underscore is not
 /// in it, but machines do have such names).
-pub(super) fn is_host_name(text: &str) -> bool {
+/// A domain name, or a host's.
+pub fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=63).contains(&label.len())

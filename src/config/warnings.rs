@@ -41,12 +41,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if config.to.is_some() {
-        found.push("to acts on the envelope only in this version: the To field stays".into());
-    }
-    if config.from.is_some() {
-        found.push("from acts on the envelope only in this version: the From field stays".into());
-    }
     for range in config.clients.iter().filter(|r| r.policy.relay && is_wide(r.network, r.prefix)) {
         found.push(format!(
             "open relay: everyone in {}/{} may send mail to anyone through this machine",
@@ -143,8 +137,6 @@ mod tests {
             ("relay = smtp://8.8.8.8", "clear text"),
             ("relay = smtp://mail.example.net", "clear text"),
             ("relay = hold\n[relay a]\nurl = smtp://a.lan", "no route uses [relay a]"),
-            ("to = me@example.net", "to acts on the envelope only"),
-            ("from = me@example.net", "from acts on the envelope only"),
             ("[clients ::/0]\nrelay = everyone", "open relay"),
             ("[clients lan]\nrelay = yes\n[clients 10.0.0.0/24]\nrate = 9", "10.0.0.0/8 around it"),
             ("spool-size = 1M", "only 1M"),

@@ -131,6 +131,7 @@ impl Admission {
         };
         let ends_here = has_alias
             || config.to.is_some()
+            || config.rewritten(recipient).is_some()
             || matches!(config.route(recipient), Via::Maildir(_) | Via::Hold);
         let is_postmaster = recipient.local().eq_ignore_ascii_case("postmaster");
         if ends_here || is_postmaster { Ok(()) } else { Err(Reply::NO_SUCH_USER) }

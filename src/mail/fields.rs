@@ -1,19 +1,14 @@
 //! Header fields of a mail held in memory, and the addresses in them: what `sendmail -t` needs.
 //!
 //! [`Fields`] walks a header block, whichever line ends it has; [`recipients`] finds those whom
-//! the mail is for; [`addresses`] reads one address list. Each address is put together in 256 fixed
-//! bytes, without the comments, white space and display name around it, and then goes through the
-//! one parser, [`Address::parse`].
-//!
-//! What cannot be read is told as an error and never left out silently, since that would be a mail
-//! sent to fewer people than its writer thinks. The obsolete forms of RFC 5322 §4.4 are understood:
-//! space and comments around dots and the `@`, routes, empty places in lists, and a `;` for a `,`.
-//! Not understood: a local part made of several quoted strings.
+//! the mail is for; [`addresses`] reads one address list, by `mail::list`. What cannot be read is
+//! told as an error and never left out silently, since that would be a mail sent to fewer people
+//! than its writer thinks.
 //!
 //! Read first: RFC 5322 §2.2.3, §3.4, §3.6.3, §3.6.6 and §4.4.
 
-use crate::limits::ADDRESS_BYTES_MAX;
-use crate::mail::address::{Address, AddressError, Charset, parse_routed};
+use crate::mail::address::{Address, AddressError, Charset};
+use crate::mail::list::{ListReader, Step};
 use memchr::memchr;
 
 /// One field of a header.
@@ -110,160 +105,14 @@ pub fn recipients(block: &[u8], mut each: impl FnMut(Result<Address<'_>, Address
 /// Hands every address of the address list `value` to `each`, and an error for every place of the
 /// list that holds something else. Groups are their members; an empty list or group is nothing.
 pub fn addresses(value: &[u8], mut each: impl FnMut(Result<Address<'_>, AddressError>)) {
-    let mut element = Element::new();
-    let mut bytes = value.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match (byte, element.place) {
-            (b' ' | b'\t' | b'\r' | b'\n', _) => element.gap = true,
-            (b'(', _) => element.skip_comment(&mut bytes),
-            (b'"' | b'[', _) => element.take_enclosed(byte, &mut bytes),
-            (b'<', Place::Bare) => element.open(),
-            (b'>', Place::Angle) => element.place = Place::Behind,
-            (b',' | b';', Place::Bare | Place::Behind) => {
-                element.tell(&mut each);
-                element = Element::new();
-            }
-            (b':', Place::Bare) => element.begin_group(),
-            _ => element.push(byte),
+    let mut reader = ListReader::new(Charset::Ascii);
+    for byte in value {
+        if reader.push(*byte) == Step::Ends {
+            reader.address().into_iter().for_each(&mut each);
+            reader.restart(0);
         }
     }
-    element.tell(&mut each);
-}
-
-/// Where in a place of the list the reader is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In an address that stands alone, or in a display name.
-    Bare,
-    /// Within `<>`.
-    Angle,
-    /// Behind it.
-    Behind,
-}
-
-/// One place of the list.
-struct Element {
-    text: [u8; ADDRESS_BYTES_MAX + 2],
-    length: usize,
-    place: Place,
-    /// Space or a comment came behind the last byte of the text.
-    gap: bool,
-    /// An `@` outside of quotes was among the text.
-    at_sign: bool,
-    error: Option<AddressError>,
-}
-
-impl Element {
-    const fn new() -> Element {
-        Element {
-            text: [0; ADDRESS_BYTES_MAX + 2],
-            length: 0,
-            place: Place::Bare,
-            gap: false,
-            at_sign: false,
-            error: None,
-        }
-    }
-
-    /// Appends a byte that stands outside of quotes.
-    fn push(&mut self, byte: u8) {
-        let joins = |byte: u8| matches!(byte, b'.' | b'@' | b',' | b':');
-        let last = self.length.checked_sub(1).and_then(|at| self.text.get(at)).copied();
-        // Two words with nothing but space between them are no address.
-        if self.gap && last.is_some_and(|last| !joins(last)) && !joins(byte) {
-            self.fail(AddressError::List);
-        }
-        self.gap = false;
-        self.at_sign |= byte == b'@';
-        self.append(byte);
-    }
-
-    fn append(&mut self, byte: u8) {
-        if self.place == Place::Behind {
-            self.fail(AddressError::List);
-        }
-        match self.text.get_mut(self.length) {
-            Some(place) => {
-                *place = byte;
-                self.length += 1;
-            }
-            None => self.fail(AddressError::TooLong),
-        }
-    }
-
-    /// The first thing that is wrong is the one to tell.
-    fn fail(&mut self, error: AddressError) {
-        self.error = self.error.or(Some(error));
-    }
-
-    /// What came so far was the display name ahead of `<`, and may have been any words.
-    fn open(&mut self) {
-        *self = Element { place: Place::Angle, ..Element::new() };
-    }
-
-    /// What came so far was the name of a group.
-    fn begin_group(&mut self) {
-        if self.at_sign {
-            self.fail(AddressError::List);
-        } else {
-            *self = Element::new();
-        }
-    }
-
-    /// Appends a quoted string or a domain literal, as it is but for its folds.
-    fn take_enclosed(&mut self, open: u8, bytes: &mut (impl Iterator<Item = u8> + Clone)) {
-        let close = if open == b'[' { b']' } else { open };
-        self.push(open);
-        while let Some(byte) = bytes.next() {
-            // RFC 5322 §2.2.3: unfolding takes the line end away, and nothing else.
-            if byte == b'\n' || (byte == b'\r' && bytes.clone().next() == Some(b'\n')) {
-                continue;
-            }
-            self.append(byte);
-            if byte == close {
-                return;
-            }
-            if byte == b'\\' {
-                self.append(bytes.next().unwrap_or(b'\\'));
-            }
-        }
-        self.fail_for_good();
-    }
-
-    /// RFC 5322 §3.2.2: comments nest.
-    fn skip_comment(&mut self, bytes: &mut impl Iterator<Item = u8>) {
-        let mut depth = 1usize;
-        self.gap = true;
-        while let Some(byte) = bytes.next() {
-            match byte {
-                b'(' => depth = depth.saturating_add(1),
-                b')' => depth -= 1,
-                b'\\' => _ = bytes.next(),
-                _ => {}
-            }
-            if depth == 0 {
-                return;
-            }
-        }
-        self.fail_for_good();
-    }
-
-    /// The list ended within quotes or a comment.
-    fn fail_for_good(&mut self) {
-        self.error = Some(AddressError::List);
-    }
-
-    fn tell(&self, each: &mut impl FnMut(Result<Address<'_>, AddressError>)) {
-        let text = self.text.get(..self.length).unwrap_or_default();
-        match (self.error, self.place) {
-            (Some(error), _) => each(Err(error)),
-            (None, Place::Angle) => each(Err(AddressError::List)),
-            (None, Place::Behind) => each(parse_routed(text, Charset::Ascii)),
-            // RFC 5322 §4.4: empty places of a list are obsolete, but must be understood.
-            (None, Place::Bare) if text.is_empty() => {}
-            (None, Place::Bare) => each(Address::parse(text)),
-        }
-    }
+    reader.address().into_iter().for_each(each);
 }
 
 #[cfg(test)]

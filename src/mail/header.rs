@@ -51,6 +51,8 @@ impl Traits {
     pub const HAS_BCC: u16 = 1 << 8;
     /// Bytes in the header that are not UTF-8.
     pub const BAD_UTF8_HEADER: u16 = 1 << 9;
+    /// A Reply-To field.
+    pub const HAS_REPLY_TO: u16 = 1 << 10;
 
     /// True if any of `bits` is set.
     pub const fn has(self, bits: u16) -> bool {
@@ -192,6 +194,7 @@ impl Scan {
             Name::MessageId => self.traits.bits &= !Traits::NO_MESSAGE_ID,
             Name::From => self.traits.bits &= !Traits::NO_FROM,
             Name::Bcc => self.traits.bits |= Traits::HAS_BCC,
+            Name::ReplyTo => self.traits.bits |= Traits::HAS_REPLY_TO,
             Name::Other => {}
         }
     }
@@ -322,6 +325,7 @@ enum Name {
     MessageId,
     From,
     Bcc,
+    ReplyTo,
     Other,
 }
 
@@ -360,13 +364,14 @@ impl LineStart {
     }
 
     fn name(&self) -> Name {
-        const NAMES: [(&[u8], Name); 6] = [
+        const NAMES: [(&[u8], Name); 7] = [
             (b"received", Name::Received),
             (b"date", Name::Date),
             (b"message-id", Name::MessageId),
             (b"from", Name::From),
             (b"bcc", Name::Bcc),
             (b"resent-bcc", Name::Bcc),
+            (b"reply-to", Name::ReplyTo),
         ];
         // None for a name that is longer than any of these.
         let name = self.name.get(..self.name_bytes).unwrap_or_default();

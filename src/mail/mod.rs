@@ -16,9 +16,13 @@
 pub mod address;
 pub mod aliases;
 pub mod edit;
+mod ends;
 pub mod fields;
 pub mod header;
+pub mod list;
 pub mod normal;
+pub mod phrase;
 pub mod report;
+pub mod rewrite;
 pub mod stamp;
 pub mod timestamp;

@@ -1,38 +1,28 @@
 //! The fields that are put before a message at an attempt, and what they are made of.
 
+use super::rewriting::Rewriting;
 use super::route::Qualified;
 use crate::base::buffer::Text;
 use crate::base::time::{Now, UnixTime};
 use crate::config::Config;
 use crate::mail::address::Address;
 use crate::mail::header::Traits;
+use crate::mail::list::Name;
+use crate::mail::phrase::Words;
+use crate::mail::rewrite::{self, Rules as _};
 use crate::mail::stamp;
 use crate::queue::Queue;
 use crate::queue::block::Header;
-use crate::queue::reader::ReadError;
 use core::fmt::Write as _;
 use core::time::Duration;
 
 /// Bytes of the fields that are put before a message: Received with a long HELO, Date, Message-ID,
 /// From.
-pub(super) const ADDITIONS_BYTES_MAX: usize = 1536;
+pub(super) const ADDITIONS_BYTES_MAX: usize = 2048;
 
 /// The scan's traits, as the header keeps them.
 pub(super) fn traits(header: &Header) -> Traits {
     Traits { bits: header.flags as u16, received: 0 }
-}
-
-/// The envelope sender towards the next hop: the key `from`, but never in place of `<>`.
-pub(super) fn outgoing_sender(
-    sender: &[u8],
-    config: &Config,
-) -> Result<Option<Qualified>, ReadError> {
-    if sender.is_empty() {
-        return Ok(None);
-    }
-    let sender = Address::parse_utf8(sender).map_err(|_| ReadError::Unreadable)?;
-    let from = config.from.as_ref().and_then(|from| Address::parse(from.as_bytes()).ok());
-    Ok(Some(Qualified::new(from.unwrap_or(sender), &config.hostname)))
 }
 
 /// When the message came, by a clock that may have been set right since: now less its age.
@@ -60,11 +50,23 @@ pub(super) fn write_additions(
     traits: Traits,
     sender: Option<Address<'_>>,
     when: UnixTime,
+    rewriting: &Rewriting<'_>,
     config: &Config,
     queue: &Queue,
 ) {
     out.clear();
-    if header.flags & Header::STRANGER != 0 {
+    let is_strange = header.flags & Header::STRANGER != 0;
+    let claim = rewriting.claim();
+    if traits.has(Traits::NO_FROM)
+        && let Some(claim) = claim
+    {
+        let words = match sender {
+            Some(sender) => rewrite::words(Words::new(), Some(sender), rewriting),
+            None => rewrite::words(Words::read(b"MAILER-DAEMON", Name::Comment), None, rewriting),
+        };
+        let _ = rewrite::write_claimed(out, "From", &words, claim);
+    }
+    if is_strange {
         return;
     }
     // None of this can fail: a Text cuts, and all together is shorter than it.
@@ -78,8 +80,9 @@ pub(super) fn write_additions(
         let _ = stamp::write_message_id(out, header.seq, queue.image(), &config.hostname);
         let _ = out.write_str("\r\n");
     }
-    if traits.has(Traits::NO_FROM) {
-        let _ = match sender {
+    if traits.has(Traits::NO_FROM) && claim.is_none() {
+        let sender = sender.and_then(|sender| rewriting.sender(sender));
+        let _ = match sender.as_ref().and_then(Qualified::address) {
             Some(sender) => write!(out, "From: {}\r\n", sender.as_str()),
             None => write!(out, "From: MAILER-DAEMON@{}\r\n", config.hostname),
         };

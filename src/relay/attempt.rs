@@ -14,22 +14,22 @@
 //! not asked: it fails here, in our words. A binary message is read twice: a chunk's length is told
 //! before its bytes.
 
-use super::additions::{ADDITIONS_BYTES_MAX, arrival, outgoing_sender, traits, write_additions};
+use super::additions::{ADDITIONS_BYTES_MAX, arrival, traits, write_additions};
 use super::hop::{Hop, own_reply};
 use super::late;
 use super::ledger::Ledger;
+use super::rewriting::Rewriting;
 use super::route::{self, By, Qualified, Stead, goes_to};
 use super::wishes::{RecipientWishes, Wishes};
 use crate::base::buffer::{Buffer, Text};
-use crate::base::time::{Instant, Now};
+use crate::base::time::Now;
 use crate::config::Config;
 use crate::limits::{ADDRESS_BYTES_MAX, RECIPIENTS_MAX};
 use crate::mail::address::Address;
 use crate::mail::aliases::Addressee;
-use crate::mail::edit::Edit;
+use crate::mail::edit::{Edit, With};
 use crate::mail::header::Traits;
 use crate::mail::stamp::{self, Received, ReceivedFrom};
-use crate::queue::block::Header;
 use crate::queue::disk::{Block, Disk};
 use crate::queue::envelope::Record;
 use crate::queue::message::Message;
@@ -41,6 +41,9 @@ use crate::smtp::data::{DotWriter, FINISH_BYTES_MAX};
 use crate::smtp::peer_offer::PeerOffer;
 use crate::smtp::reply::RemoteReply;
 use core::fmt::Write as _;
+
+/// Mail from here on is measured where a next hop wants to know.
+const SURVEYED_BYTES_MIN: u64 = 64 * 1024;
 
 /// How far it has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +83,8 @@ pub struct Attempt {
     additions: Text<ADDITIONS_BYTES_MAX>,
     wishes: Wishes,
     hop: Hop,
+    /// How long it is as it goes out, where that is known before MAIL.
+    size: Option<u64>,
     /// MAIL has been sent.
     is_begun: bool,
     pending: Option<Pending>,
@@ -111,15 +116,13 @@ impl Attempt {
         scope: &mut Scope<'_, D>,
     ) -> Result<Attempt, ReadError> {
         let message = Message::open(scope.queue, scope.disk, ticket, block)?;
-        let traits = traits(message.header());
-        let remove_bcc =
-            message.header().flags & Header::SUBMITTED != 0 && traits.has(Traits::HAS_BCC);
+        let plan = Rewriting::new(scope.config, scope.destination).plan(message.header());
         Ok(Attempt {
             message,
             phase: Phase::Envelope,
             ledger: Ledger::default(),
             number: 0,
-            edit: Edit::new(remove_bcc, traits.has(Traits::NO_HEADER)),
+            edit: Edit::new(plan),
             dots: DotWriter::new(),
             client: Text::new(),
             has_sender: false,
@@ -128,6 +131,7 @@ impl Attempt {
             additions: Text::new(),
             wishes: Wishes::default(),
             hop: Hop::MAILBOX,
+            size: None,
             is_begun: false,
             pending: None,
             skip: 0,
@@ -148,11 +152,14 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<(), ReadError> {
-        let now = scope.now.instant;
         if self.number == 0 {
             let offer = client.offer();
             self.hop = Hop::of(offer);
+            let is_asked = offer.size.is_some();
             self.choose(offer.recipients_max, block, scope)?;
+            if is_asked {
+                self.survey(block, scope)?;
+            }
         }
         while self.phase == Phase::Envelope {
             if let Some(pending) = &self.pending {
@@ -164,7 +171,7 @@ impl Attempt {
                         self.phase = Phase::Refused;
                         return Ok(());
                     }
-                    self.begin(client, out, age, now);
+                    self.begin(client, out, age, scope);
                     continue;
                 }
                 if client.is_full() {
@@ -210,11 +217,53 @@ impl Attempt {
         Ok(())
     }
 
-    fn begin(&mut self, client: &mut Client, out: &mut Buffer, age: u64, now: Instant) {
+    /// Measures a mail of some size as it goes out, where its header may be edited: a next hop that
+    /// is told can refuse it before it has come (RFC 1870 §6.1). Every server takes what is smaller
+    /// (RFC 5321 §4.5.3.1.7), so that is not read twice.
+    fn survey<D: Disk>(
+        &mut self,
+        block: &mut Block,
+        scope: &mut Scope<'_, D>,
+    ) -> Result<(), ReadError> {
+        let length = self.message.header().message_len;
+        if length < SURVEYED_BYTES_MIN || self.edit.is_plain() {
+            return Ok(());
+        }
+        while self.next_recipient(block, scope)? {}
+        self.stamp(scope.now, scope.config, scope.queue);
+        let (mut taken, mut made) = (0, 0);
+        let mut staged = [0; 1024];
+        while !self.edit.is_body()
+            && let Some(input) = self.message.bytes(scope.queue, scope.disk, block)?
+        {
+            let rewriting = Rewriting::new(scope.config, scope.destination);
+            let with = With { additions: self.additions.as_str(), rules: &rewriting };
+            let (now_taken, now_made) = self.edit.push(input, with, &mut staged);
+            self.message.consume(now_taken);
+            taken += now_taken as u64;
+            made += now_made as u64;
+        }
+        // One that is all header is not measured to its end.
+        let size = self.edit.is_body().then(|| length.saturating_sub(taken) + made);
+        let fresh = Attempt::open(self.ticket(), block, scope)?;
+        let (hop, skip) = (self.hop, self.skip);
+        *self = Attempt { hop, skip, size, ..fresh };
+        Ok(())
+    }
+
+    fn begin<D>(&mut self, client: &mut Client, out: &mut Buffer, age: u64, scope: &Scope<'_, D>) {
+        let now = scope.now.instant;
+        // Now its `by`, `for` and `from` are known.
+        self.stamp(scope.now, scope.config, scope.queue);
+        if self.edit.is_plain() {
+            self.size = Some(
+                self.message.header().message_len + self.edit.bytes_ahead(self.additions.as_str()),
+            );
+        }
         let header = self.message.header();
         let from = Address::parse_utf8(self.sender.as_str().as_bytes()).ok();
         let particulars = Particulars {
-            size: Some(header.message_len + self.additions.as_str().len() as u64 + 400),
+            size: self.size,
             eight_bit: traits(header).has(Traits::EIGHT_BIT_BODY),
             binary: self.wishes.is_binary,
             utf8: self.wishes.is_utf8,
@@ -273,7 +322,6 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<u64, ReadError> {
-        self.stamp(scope.now, scope.config, scope.queue);
         let edit = self.edit.clone();
         let mut sum = 0;
         let mut staged = [0; 1024];
@@ -319,7 +367,7 @@ impl Attempt {
     ) -> Result<bool, ReadError> {
         let header = *self.message.header();
         loop {
-            let Scope { config, queue, disk, now, .. } = scope;
+            let Scope { config, queue, disk, now, destination } = scope;
             let Some(record) = self.message.record(queue, *disk, block)? else {
                 return Ok(false);
             };
@@ -330,9 +378,15 @@ impl Attempt {
             self.has_sender = true;
             match record {
                 Record::Sender(sender) => {
-                    let sender = outgoing_sender(sender, config)?;
-                    let sender = sender.as_ref().and_then(Qualified::address);
-                    self.sender = Text::from(sender.map_or("", |address| address.as_str()));
+                    let rewriting = Rewriting::new(config, destination);
+                    let sender = match sender {
+                        // Nothing stands in place of `<>`, or a report would be answered.
+                        b"" => None,
+                        text => Some(Address::parse_utf8(text).or(Err(ReadError::Unreadable))?),
+                    };
+                    let named = sender.and_then(|sender| rewriting.sender(sender));
+                    let named = named.as_ref().and_then(Qualified::address);
+                    self.sender = Text::from(named.map_or("", |address| address.as_str()));
                     let traits = traits(&header);
                     let when = arrival(&header, queue, *now);
                     write_additions(
@@ -341,6 +395,7 @@ impl Attempt {
                         traits,
                         sender,
                         when,
+                        &rewriting,
                         config,
                         queue,
                     );
@@ -377,9 +432,11 @@ impl Attempt {
         if is_done || !goes_to(config, addressee, destination) {
             return Ok(false);
         }
-        let Stead::One { address: replaced, by } = route::stead(config, addressee) else {
+        let Stead::One { mailbox, by } = route::stead(config, addressee) else {
             return Ok(false);
         };
+        let replaced = mailbox.as_str().as_bytes();
+        let replaced = Address::parse_utf8(replaced).map_err(|_| ReadError::Unreadable)?;
         let is_replaced = by == By::To && replaced.as_str() != recipient.as_str();
         // RFC 3461 §5.2.7: where several become one, nobody can answer for each of them.
         let is_merged = is_replaced && recipients > 1;
@@ -404,7 +461,7 @@ impl Attempt {
             self.ledger.twins |= bit;
             return Ok(false);
         }
-        let qualified = Qualified::new(replaced, &config.hostname);
+        let qualified = Qualified::new(replaced, &config.origin);
         let address = qualified.address().ok_or(ReadError::Unreadable)?;
         if !address.is_ascii() && !self.hop.utf8 {
             let words = "The next server takes no international addresses (SMTPUTF8)";
@@ -423,15 +480,12 @@ impl Attempt {
     }
 
     /// The next hop wants the message.
-    pub fn go(&mut self, scope_now: Now, config: &Config, queue: &Queue) {
+    pub fn go(&mut self) {
         debug_assert!(self.phase == Phase::AwaitGo);
-        if !self.wishes.is_binary {
-            self.stamp(scope_now, config, queue);
-        }
         self.phase = Phase::Body;
     }
 
-    /// Puts Received before the other additions: now its `by`, `for` and `from` are known.
+    /// Puts Received before the other additions.
     pub fn stamp(&mut self, now: Now, config: &Config, queue: &Queue) {
         let header = self.message.header();
         let rest = self.additions;
@@ -564,15 +618,16 @@ impl Attempt {
         block: &mut Block,
         scope: &mut Scope<'_, D>,
     ) -> Result<Option<usize>, ReadError> {
-        let additions = self.additions.as_str();
+        let rewriting = Rewriting::new(scope.config, scope.destination);
+        let with = With { additions: self.additions.as_str(), rules: &rewriting };
         let input = self.message.bytes(scope.queue, scope.disk, block)?;
         let made = match input {
             Some(input) => {
-                let (taken, made) = self.edit.push(input, additions, output);
+                let (taken, made) = self.edit.push(input, with, output);
                 self.message.consume(taken);
                 return Ok(Some(made));
             }
-            None => self.edit.finish(additions, output),
+            None => self.edit.finish(with, output),
         };
         Ok((made > 0).then_some(made))
     }

@@ -37,6 +37,7 @@ pub mod mailbox;
 pub mod network;
 mod plan;
 pub mod report;
+mod rewriting;
 pub mod route;
 pub mod sender;
 pub mod settle;

@@ -132,7 +132,7 @@ impl<D: Disk> Desk<'_, D> {
         };
         let sender = outline.sender.as_str().as_bytes();
         let address = Address::parse_utf8(sender).or(Err(ReadError::Unreadable))?;
-        let to = Qualified::new(address, &self.config.hostname);
+        let to = Qualified::new(address, &self.config.origin);
         let to = to.address().ok_or(ReadError::Unreadable)?;
         let envid = outline.wishes.envid;
         let report = Report {

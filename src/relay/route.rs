@@ -7,8 +7,8 @@
 //! destination is in the config or somebody is still sending to it. Domains come and go with their
 //! mail (`domains`).
 //!
-//! Before the route comes who gets the mail at all ([`stead`]): an alias that leads to one address
-//! and the key `to` act here, at each attempt; one that leads to several acts when the mail comes
+//! Before the route comes who gets the mail at all ([`stead`]): an alias that leads to one address,
+//! `[rewrite]` and the key `to` act here, at each attempt; one that leads to several acts when the mail comes
 //! in (`intake`), or by `expand` if it was written later.
 
 use crate::base::buffer::Text;
@@ -16,6 +16,7 @@ use crate::config::{Config, Relay, Via};
 use crate::dns::message::HostName;
 use crate::mail::address::Address;
 use crate::mail::aliases::{Addressee, Found};
+use crate::mail::rewrite::Mailbox;
 use core::fmt::Write as _;
 
 /// Destinations that one config may name.
@@ -77,7 +78,8 @@ pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
 
 /// The domain whose mail hosts get `recipient`'s mail; none: no route leads there.
 pub fn direct_domain(config: &Config, recipient: Addressee<'_>) -> Option<HostName> {
-    let Stead::One { address: recipient, .. } = stead(config, recipient) else { return None };
+    let Stead::One { mailbox, .. } = stead(config, recipient) else { return None };
+    let recipient = Address::parse_utf8(mailbox.as_str().as_bytes()).ok()?;
     // Nobody else serves this machine's own users.
     if *config.route(recipient) != Via::Mx || config.is_local(recipient) {
         return None;
@@ -118,12 +120,13 @@ pub fn relay<'a>(config: &'a Config, destination: &Destination) -> Option<&'a Re
 }
 
 /// Who gets mail in a recipient's stead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "on the stack, for one recipient at a time")]
 pub enum Stead<'a> {
     /// That one.
     One {
         /// Who.
-        address: Address<'a>,
+        mailbox: Mailbox,
         /// Why.
         by: By,
     },
@@ -138,14 +141,14 @@ pub enum Stead<'a> {
 pub enum By {
     /// It is for him.
     Himself,
-    /// By an alias.
+    /// By an alias, or by `[rewrite]`.
     Alias,
     /// By the key `to`.
     To,
 }
 
-/// Who gets mail for `recipient`: by its alias, and then by the key `to`.
-pub fn stead<'a>(config: &'a Config, recipient: Addressee<'a>) -> Stead<'a> {
+/// Who gets mail for `recipient`: by its alias, then by `[rewrite]`, and then by the key `to`.
+pub fn stead<'a>(config: &'a Config, recipient: Addressee<'_>) -> Stead<'a> {
     let (address, by) = match config.alias(recipient) {
         Found::Nothing => (recipient.address, By::Himself),
         Found::Broken(line) => return Stead::Unknown(line),
@@ -155,34 +158,40 @@ pub fn stead<'a>(config: &'a Config, recipient: Addressee<'a>) -> Stead<'a> {
         },
         Found::Targets(several) => return Stead::Several(several),
     };
-    if let Some(to) = &config.to
-        && (to.everyone || config.is_local(address))
-        && let Ok(address) = Address::parse(to.address.as_bytes())
-    {
-        return Stead::One { address, by: By::To };
+    let (mailbox, by) = match config.rewritten(address) {
+        Some(mailbox) => (mailbox, By::Alias),
+        None => (Text::from(address.as_str()), by),
+    };
+    let is_local = |mailbox: &Mailbox| {
+        let address = Address::parse_utf8(mailbox.as_str().as_bytes());
+        address.is_ok_and(|address| config.is_local(address))
+    };
+    match &config.to {
+        Some(to) if to.everyone || is_local(&mailbox) => {
+            Stead::One { mailbox: Text::from(to.address.as_str()), by: By::To }
+        }
+        _ => Stead::One { mailbox, by },
     }
-    Stead::One { address, by }
 }
 
 /// The route that `recipient`'s mail takes; it stays while it is not known who gets it.
 pub fn via<'a>(config: &'a Config, recipient: Addressee<'_>) -> &'a Via {
-    match stead(config, recipient) {
-        Stead::One { address, .. } => config.route(address),
-        Stead::Several(_) | Stead::Unknown(_) => &Via::Hold,
-    }
+    let Stead::One { mailbox, .. } = stead(config, recipient) else { return &Via::Hold };
+    Address::parse_utf8(mailbox.as_str().as_bytes())
+        .map_or(&Via::Hold, |address| config.route(address))
 }
 
-/// An address as it goes out: a bare name gets this machine's name behind it (RFC 5321 §2.3.5).
+/// An address as it goes out: a bare name gets `origin` behind it (RFC 5321 §2.3.5).
 /// None if that is longer than a path may be.
 pub struct Qualified(Text<{ crate::limits::ADDRESS_BYTES_MAX }>);
 
 impl Qualified {
     /// Qualifies `address`.
-    pub fn new(address: Address<'_>, hostname: &str) -> Qualified {
+    pub fn new(address: Address<'_>, origin: &str) -> Qualified {
         let mut text = Text::from(address.as_str());
         if address.domain().is_none() {
             // A Text cuts what is too long; the parser then refuses it.
-            let _ = write!(text, "@{hostname}");
+            let _ = write!(text, "@{origin}");
         }
         Qualified(text)
     }

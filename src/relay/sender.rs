@@ -411,7 +411,7 @@ impl Sender {
             }
             ClientEvent::Go => {
                 if let Some(attempt) = &mut self.attempt {
-                    attempt.go(scope.now, scope.config, scope.queue);
+                    attempt.go();
                 }
                 None
             }

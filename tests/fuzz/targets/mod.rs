@@ -9,7 +9,7 @@
 //! - `settings` the config, users, and aliases
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
 //! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
-//! - `message` header and body on their way through · `stored` envelope records and drop files
+//! - `message` header and body on their way through, and rewritten · `stored` envelope records and drop files
 
 mod client;
 mod line;
@@ -45,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proxy", proxy::proxy),
     ("record", record::record),
     ("reply", client::reply),
+    ("rewrite", message::rewrite),
     ("sasl", sasl::sasl),
     ("server", server::server),
     ("users", settings::users),
