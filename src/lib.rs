@@ -136,7 +136,8 @@
 //!    key first (`relay/entry.rs`, `os/keyring.rs`), and says it by `smtp/client_login.rs`.
 //!    `relay/attempt.rs` reads the message back block by block (`queue/message.rs`,
 //!    `queue/reader.rs`), puts Received and what is missing before it (`mail/stamp.rs`,
-//!    `mail/edit.rs`) and dots into it. Into a Maildir it is `relay/filing.rs` and
+//!    `mail/edit.rs`), puts other addresses into it (`relay/rewriting.rs`, `mail/list.rs`,
+//!    `mail/rewrite.rs`), and dots. Into a Maildir it is `relay/filing.rs` and
 //!    `os/mailbox.rs` instead.
 //! 8. Replies are noted in `relay/ledger.rs`. Every attempt ends in `relay/conclude.rs`:
 //!    `relay/settle.rs` logs it and marks recipients as done (`queue/commit.rs`), to be written

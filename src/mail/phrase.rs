@@ -28,6 +28,12 @@ pub struct Words {
     gap: bool,
 }
 
+impl Default for Words {
+    fn default() -> Self {
+        Words::new()
+    }
+}
+
 impl Words {
     /// Nothing yet.
     pub const fn new() -> Words {

@@ -31,7 +31,6 @@ pub enum Role {
 
 /// What becomes of an address.
 #[derive(Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "on the stack, for one address at a time")]
 pub enum Change {
     /// Nothing.
     Stays,

@@ -47,7 +47,6 @@ const PLAUSIBLE: Duration = Duration::from_secs(366 * 24 * 3600);
 pub(super) fn write_additions(
     out: &mut Text<ADDITIONS_BYTES_MAX>,
     header: &Header,
-    traits: Traits,
     sender: Option<Address<'_>>,
     when: UnixTime,
     rewriting: &Rewriting<'_>,
@@ -55,6 +54,7 @@ pub(super) fn write_additions(
     queue: &Queue,
 ) {
     out.clear();
+    let traits = traits(header);
     let is_strange = header.flags & Header::STRANGER != 0;
     let claim = rewriting.claim();
     if traits.has(Traits::NO_FROM)

@@ -387,12 +387,10 @@ impl Attempt {
                     let named = sender.and_then(|sender| rewriting.sender(sender));
                     let named = named.as_ref().and_then(Qualified::address);
                     self.sender = Text::from(named.map_or("", |address| address.as_str()));
-                    let traits = traits(&header);
                     let when = arrival(&header, queue, *now);
                     write_additions(
                         &mut self.additions,
                         &header,
-                        traits,
                         sender,
                         when,
                         &rewriting,

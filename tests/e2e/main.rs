@@ -28,6 +28,7 @@ mod programs;
 mod proxies;
 mod receive;
 mod relaying;
+mod rewriting;
 mod sendmail;
 mod session;
 mod signals;
