@@ -3,6 +3,8 @@
 //!
 //! To add a key: a field of [`super::Config`], a row here, and its line in `effective`.
 //!
+//! Size: it is one table; a row is one key.
+//!
 //! A default is text that goes through the same hands as a value in a file. One that depends on
 //! the machine stands in parentheses, as words for the manual; [`Draft::new`] knows it.
 

@@ -33,8 +33,7 @@
 use super::address::{Address, Charset};
 use super::ends::{Bytes, Ends, Line};
 use super::list::{ListReader, Step};
-use super::phrase::Words;
-use super::rewrite::{self, Change, Role, Rules, places, write_claimed};
+use super::rewrite::{self, Change, Role, Rules, is_only, places, words_of, write_claimed};
 use core::fmt::Write as _;
 use memchr::memchr;
 
@@ -542,8 +541,8 @@ impl Edit {
         true
     }
 
-    /// The field that is held has ended, or is too long (`value` is where its value begins, if it is
-    /// whole): it stays if it is legal, else another is made.
+    /// The field that is held has ended, or is too long (`value` is where its value begins, if it
+    /// is whole): it stays if it is legal, else another is made.
     fn end_whole(&mut self, field: Field, value: Option<usize>, then: Then, rules: &dyn Rules) {
         let again = match field {
             Field::From => core::mem::replace(&mut self.has_from, true),
@@ -570,32 +569,6 @@ impl Edit {
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
-}
-
-/// True if `value` names `claim` and nobody else.
-fn is_only(value: &[u8], claim: Address<'_>) -> bool {
-    let (mut is_there, mut is_other) = (false, false);
-    places(value, |reader, _| match reader.address() {
-        Some(Ok(address)) if address.as_str().eq_ignore_ascii_case(claim.as_str()) => {
-            is_there = true;
-        }
-        None if !reader.begins_group() => {}
-        _ => is_other = true,
-    });
-    is_there && !is_other
-}
-
-/// What the first who can be read of `value` is called, and where he is.
-fn words_of(value: Option<&[u8]>, rules: &dyn Rules) -> Words {
-    let mut found = None;
-    places(value.unwrap_or_default(), |reader, bytes| {
-        if let (None, Some(Ok(address))) = (found, reader.address()) {
-            let (range, name) = reader.name();
-            let known = Words::read(bytes.get(range).unwrap_or_default(), name);
-            found = Some(rewrite::words(known, Some(address), rules));
-        }
-    });
-    found.unwrap_or_else(|| rewrite::words(Words::new(), None, rules))
 }
 
 /// Writes a Reply-To with those of `value` whom an answer reaches, as many as there is room for.
@@ -929,7 +902,8 @@ mod tests {
             (
                 "From: Jo <jo@x.test>, b@old.test",
                 format!(
-                    "{}Reply-To: jo@x.test,\r\n b@new.test\r\nX-Original-From: Jo <jo@x.test>, b@old.test",
+                    "{}Reply-To: jo@x.test,\r\n b@new.test\r\n\
+                     X-Original-From: Jo <jo@x.test>, b@old.test",
                     from("\"Jo on x.test\"")
                 ),
             ),
@@ -955,7 +929,8 @@ mod tests {
                 "Sender: \"root on router1\"\r\n <pi@isp.test>\r\nX-Original-Sender: root".into(),
             ),
             ("Resent-From: root\r\nResent-From: root", {
-                let one = "Resent-From: \"root on router1\"\r\n <pi@isp.test>\r\nX-Original-Resent-From: root";
+                let one = "Resent-From: \"root on router1\"\r\n <pi@isp.test>\r\n\
+                           X-Original-Resent-From: root";
                 format!("{one}\r\n{one}")
             }),
         ] {

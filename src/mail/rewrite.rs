@@ -97,3 +97,29 @@ pub(super) fn places(value: &[u8], mut each: impl FnMut(&ListReader, &[u8])) {
     }
     each(&reader, value.get(start..).unwrap_or_default());
 }
+
+/// True if `value` names `claim` and nobody else.
+pub(super) fn is_only(value: &[u8], claim: Address<'_>) -> bool {
+    let (mut is_there, mut is_other) = (false, false);
+    places(value, |reader, _| match reader.address() {
+        Some(Ok(address)) if address.as_str().eq_ignore_ascii_case(claim.as_str()) => {
+            is_there = true;
+        }
+        None if !reader.begins_group() => {}
+        _ => is_other = true,
+    });
+    is_there && !is_other
+}
+
+/// What the first who can be read of `value` is called, and where he is.
+pub(super) fn words_of(value: Option<&[u8]>, rules: &dyn Rules) -> Words {
+    let mut found = None;
+    places(value.unwrap_or_default(), |reader, bytes| {
+        if let (None, Some(Ok(address))) = (found, reader.address()) {
+            let (range, name) = reader.name();
+            let known = Words::read(bytes.get(range).unwrap_or_default(), name);
+            found = Some(words(known, Some(address), rules));
+        }
+    });
+    found.unwrap_or_else(|| words(Words::new(), None, rules))
+}

@@ -42,9 +42,6 @@ use crate::smtp::peer_offer::PeerOffer;
 use crate::smtp::reply::RemoteReply;
 use core::fmt::Write as _;
 
-/// Mail from here on is measured where a next hop wants to know.
-const SURVEYED_BYTES_MIN: u64 = 64 * 1024;
-
 /// How far it has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -66,12 +63,12 @@ struct Pending {
 
 /// See the module's head.
 pub struct Attempt {
-    message: Message,
+    pub(super) message: Message,
     phase: Phase,
     /// How it goes.
     pub ledger: Ledger,
     number: u8,
-    edit: Edit,
+    pub(super) edit: Edit,
     dots: DotWriter,
     client: Text<128>,
     /// The sender's record has been read.
@@ -80,16 +77,16 @@ pub struct Attempt {
     sender: Text<ADDRESS_BYTES_MAX>,
     /// See `sender`.
     recipient: Text<ADDRESS_BYTES_MAX>,
-    additions: Text<ADDITIONS_BYTES_MAX>,
-    wishes: Wishes,
-    hop: Hop,
+    pub(super) additions: Text<ADDITIONS_BYTES_MAX>,
+    pub(super) wishes: Wishes,
+    pub(super) hop: Hop,
     /// How long it is as it goes out, where that is known before MAIL.
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
     /// MAIL has been sent.
     is_begun: bool,
     pending: Option<Pending>,
     /// Recipients to be passed over: the next hop takes only so many in a mail.
-    skip: u32,
+    pub(super) skip: u32,
     /// Of a binary message: bytes that have been announced and not been given.
     owed: u64,
 }
@@ -217,40 +214,6 @@ impl Attempt {
         Ok(())
     }
 
-    /// Measures a mail of some size as it goes out, where its header may be edited: a next hop that
-    /// is told can refuse it before it has come (RFC 1870 §6.1). Every server takes what is smaller
-    /// (RFC 5321 §4.5.3.1.7), so that is not read twice.
-    fn survey<D: Disk>(
-        &mut self,
-        block: &mut Block,
-        scope: &mut Scope<'_, D>,
-    ) -> Result<(), ReadError> {
-        let length = self.message.header().message_len;
-        if length < SURVEYED_BYTES_MIN || self.edit.is_plain() {
-            return Ok(());
-        }
-        while self.next_recipient(block, scope)? {}
-        self.stamp(scope.now, scope.config, scope.queue);
-        let (mut taken, mut made) = (0, 0);
-        let mut staged = [0; 1024];
-        while !self.edit.is_body()
-            && let Some(input) = self.message.bytes(scope.queue, scope.disk, block)?
-        {
-            let rewriting = Rewriting::new(scope.config, scope.destination);
-            let with = With { additions: self.additions.as_str(), rules: &rewriting };
-            let (now_taken, now_made) = self.edit.push(input, with, &mut staged);
-            self.message.consume(now_taken);
-            taken += now_taken as u64;
-            made += now_made as u64;
-        }
-        // One that is all header is not measured to its end.
-        let size = self.edit.is_body().then(|| length.saturating_sub(taken) + made);
-        let fresh = Attempt::open(self.ticket(), block, scope)?;
-        let (hop, skip) = (self.hop, self.skip);
-        *self = Attempt { hop, skip, size, ..fresh };
-        Ok(())
-    }
-
     fn begin<D>(&mut self, client: &mut Client, out: &mut Buffer, age: u64, scope: &Scope<'_, D>) {
         let now = scope.now.instant;
         // Now its `by`, `for` and `from` are known.
@@ -316,24 +279,6 @@ impl Attempt {
         Ok(())
     }
 
-    /// How long the message is as it goes out: it is read through once, and opened anew.
-    fn measure<D: Disk>(
-        &mut self,
-        block: &mut Block,
-        scope: &mut Scope<'_, D>,
-    ) -> Result<u64, ReadError> {
-        let edit = self.edit.clone();
-        let mut sum = 0;
-        let mut staged = [0; 1024];
-        while let Some(made) = self.edited(&mut staged, block, scope)? {
-            sum += made as u64;
-        }
-        self.edit = edit;
-        self.message = Message::open(scope.queue, scope.disk, self.ticket(), block)?;
-        while self.message.record(scope.queue, scope.disk, block)?.is_some() {}
-        Ok(sum)
-    }
-
     /// Reads the whole envelope, for a lane that is not a next hop.
     pub fn read_envelope<D: Disk>(
         &mut self,
@@ -360,7 +305,7 @@ impl Attempt {
 
     /// The sender and who else there is; false at the end of the envelope. A recipient of ours is
     /// `pending` afterwards.
-    fn next_recipient<D: Disk>(
+    pub(super) fn next_recipient<D: Disk>(
         &mut self,
         block: &mut Block,
         scope: &mut Scope<'_, D>,

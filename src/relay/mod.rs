@@ -41,6 +41,7 @@ mod rewriting;
 pub mod route;
 pub mod sender;
 pub mod settle;
+mod survey;
 mod ways;
 pub mod wishes;
 pub mod words;

@@ -8,8 +8,8 @@
 //! mail (`domains`).
 //!
 //! Before the route comes who gets the mail at all ([`stead`]): an alias that leads to one address,
-//! `[rewrite]` and the key `to` act here, at each attempt; one that leads to several acts when the mail comes
-//! in (`intake`), or by `expand` if it was written later.
+//! `[rewrite]` and the key `to` act here, at each attempt; an alias that leads to several acts when
+//! the mail comes in (`intake`), or by `expand` if it was written later.
 
 use crate::base::buffer::Text;
 use crate::config::{Config, Relay, Via};

@@ -1,8 +1,8 @@
 //! Everything to one, from one: what programs of this machine write, as it comes out at a next hop
 //! that takes mail of one sender only, read by Python's email package.
 //!
-//! `samples/` has mail as cron, smartd, mdadm, unattended-upgrades, PHP and others hand it in: on top
-//! the call, the name that a reader sees, and who gets it.
+//! `samples/` has mail as cron, smartd, mdadm, unattended-upgrades, PHP and others hand it in: on
+//! top the call, the name that a reader sees, and who gets it.
 
 use std::fs;
 use std::io::Write;
@@ -158,8 +158,10 @@ fn who_is_legal_already_passes_untouched() {
     let hop = NextHop::start(&OFFERS);
     let place = Place::new(&format!("relay = smtp://127.0.0.1:{}\n{TWO_LINES}", hop.port));
     let _mote = place.serve();
-    let head = "DKIM-Signature: v=1; d=example.net;\r\n\tb=x\r\nfrom:  The Router <Router@Example.NET> (x)\r\n\
-                To: A <a@example.org>,\r\n\t\"B, C\" <b@example.org>\r\nDate: Tue, 1 Dec 2026 10:00:00 +0000\r\n\
+    let head = "DKIM-Signature: v=1; d=example.net;\r\n\tb=x\r\n\
+                from:  The Router <Router@Example.NET> (x)\r\n\
+                To: A <a@example.org>,\r\n\t\"B, C\" <b@example.org>\r\n\
+                Date: Tue, 1 Dec 2026 10:00:00 +0000\r\n\
                 Message-ID: <x@y>\r\nX-Odd :  folded\r\n  so\r\n\r\nx\r\n";
     hand_in(&place, &["-t"], &head.replace("\r\n", "\n"));
     let (_, _, message) = sent(&hop, 0);
@@ -203,7 +205,8 @@ fn old_names_become_new_ones_for_senders_and_recipients() {
     fs::write(place.path("aliases"), "crowd: a@old.example, admin, b@x.example\nroot: admin\n")
         .unwrap();
     let _mote = place.serve();
-    let text = "From: chief@old.example\nReply-To: cron, x@OLD.example\nTo: admin@localhost, jo, a@old.example\n\
+    let text = "From: chief@old.example\nReply-To: cron, x@OLD.example\n\
+                To: admin@localhost, jo, a@old.example\n\
                 Cc: root, crowd\nX: a@old.example\n\nx\n";
     hand_in(&place, &["-t", "-f", "chief@old.example"], text);
     let (mail, recipients, message) = sent(&hop, 0);
@@ -288,7 +291,8 @@ fn a_stranger_s_header_is_his_own() {
     let _mote = place.serve();
     say();
     let message = sent(&hop, 1).2;
-    let from = "From: \"Jo on far.example\"\r\n <router@example.net>\r\nReply-To: jo@far.example\r\n\
+    let from = "From: \"Jo on far.example\"\r\n <router@example.net>\r\n\
+                Reply-To: jo@far.example\r\n\
                 X-Original-From: Jo <jo@far.example>\r\n";
     assert!(message.contains(from), "{message}");
     assert!(message.contains("\r\nTo: root, x@mote.test\r\n"), "{message}");

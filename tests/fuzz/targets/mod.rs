@@ -9,7 +9,8 @@
 //! - `settings` the config, users, and aliases
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
 //! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
-//! - `message` header and body on their way through, and rewritten · `stored` envelope records and drop files
+//! - `message` header and body on their way through, as they are and rewritten
+//! - `stored` envelope records and drop files
 
 mod client;
 mod line;
