@@ -44,9 +44,9 @@ impl Attempt {
         }
         // One that is all header is not measured to its end.
         let size = self.edit.is_body().then(|| length.saturating_sub(taken) + made);
-        let fresh = Attempt::open(self.ticket(), block, scope)?;
         let (hop, skip) = (self.hop, self.skip);
-        *self = Attempt { hop, skip, size, ..fresh };
+        *self = Attempt::open(self.ticket(), block, scope)?;
+        (self.hop, self.skip, self.size) = (hop, skip, size);
         Ok(())
     }
 
