@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn an_address_goes_before_its_domain_and_nothing_twice() {
         let text = "relay = hold\n[rewrite]\n@old.example = @new.example\n\
-                    @new.example = @x.example\nme@old.example = chief@y.example\nroot = me@z.example\n@ = @home.example\n\
+                    @new.example = @x.example\nme@old.example = chief@y.example\n\
+                    root = me@z.example\n@ = @home.example\n\
                     @one.example = all@one.test\n";
         let config = parse(text.as_bytes(), &HOST).unwrap();
         for (old, new) in [

@@ -9,10 +9,10 @@
 //! On its way a message meets, in this order: [`normal`] (only what local programs hand over),
 //! [`header`] (while it is received; it is stored as it came), [`stamp`] and [`edit`] (at each
 //! attempt to send it on: the fields that come on top of it, those that go, and the addresses in
-//! the others), and [`report`] when that fails. [`address`] is the one parser of addresses and the one
-//! type for them; [`list`] is the one reader of address lists, for [`fields`] (a header held in
-//! memory) and [`edit`]; [`phrase`] and [`rewrite`] write names and senders; [`aliases`] tells who
-//! gets whose mail.
+//! the others), and [`report`] when that fails. [`address`] is the one parser of addresses and the
+//! one type for them; [`list`] is the one reader of address lists, for [`fields`] (a header held
+//! in memory) and [`edit`]; [`phrase`] and [`rewrite`] write names and senders; [`aliases`] tells
+//! who gets whose mail.
 
 pub mod address;
 pub mod aliases;

@@ -1,9 +1,9 @@
-//! How long a message is as it goes out, where that has to be told before its bytes: in SIZE, and of
-//! a chunk.
+//! How long a message is as it goes out, where that has to be told before its bytes: in SIZE, and
+//! of a chunk.
 //!
 //! It is read for that, by the same editor that makes it later, and opened anew. While a new config
-//! comes in between the two may differ: SIZE is an estimate (RFC 1870 §6.1), and of a chunk too many
-//! or too few bytes end the connection.
+//! comes in between the two may differ: SIZE is an estimate (RFC 1870 §6.1), and of a chunk too
+//! many or too few bytes end the connection.
 
 use super::attempt::{Attempt, Scope};
 use super::rewriting::Rewriting;
