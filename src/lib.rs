@@ -93,6 +93,7 @@
 //! | 18, 19  | sockets, files and secrets that are open to others for a moment, or for ever     |
 //! | 20      | a peer's bytes that forge a log line                                             |
 //! | 23      | a relay spoken to without the login, or without the protection, that it needs    |
+//! | 24      | a clock that is wrong, and what it would expire or let pass                      |
 //! | 25      | a next hop that talks without end                                                |
 //! | 26      | passwords and users' names that are guessed                                      |
 //!
@@ -133,7 +134,9 @@
 //! 7. The sender asks for a name (`os/resolver.rs`; for a domain's mail hosts
 //!    `os/mail_hosts.rs`, by the order of `dns/lookup.rs`) and a connection (`os/reactor.rs`),
 //!    unless one is still open, and steps `smtp/client.rs`. Where it has to log in it asks for the
-//!    key first (`relay/entry.rs`, `os/keyring.rs`), and says it by `smtp/client_login.rs`.
+//!    key first (`relay/entry.rs`, `os/keyring.rs`), and says it by `smtp/client_login.rs`. TLS
+//!    is begun by `smtp/client_tls.rs` and `os/tls/outgoing.rs`; whether the next hop is who it
+//!    should be tells `os/tls/judge.rs`.
 //!    `relay/attempt.rs` reads the message back block by block (`queue/message.rs`,
 //!    `queue/reader.rs`), puts Received and what is missing before it (`mail/stamp.rs`,
 //!    `mail/edit.rs`), puts other addresses into it (`relay/rewriting.rs`, `mail/list.rs`,

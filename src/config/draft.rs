@@ -8,8 +8,9 @@ use super::clients::ClientsDraft;
 use super::listener::ListenerDraft;
 use super::login::{KeyDraft, LoginDraft};
 use super::nearest::hint;
+use super::protection::{ProtectionDraft, Scheme};
 use super::table::{KEYS, Key, Kind, RUN_PATH_BYTES_MAX, Section};
-use super::value;
+use super::value::{self, Url};
 use super::{Config, Fault, Host, Listen, Listener, ListenerTls, Log, Relay, Route, To, Via};
 use crate::mail::aliases::Aliases;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -57,8 +58,9 @@ pub(super) struct Draft {
 pub(super) struct RelayDraft {
     pub(super) name: String,
     line: u32,
-    url: Option<(String, u16)>,
+    url: Option<Url>,
     pub(super) login: LoginDraft,
+    pub(super) protection: ProtectionDraft,
 }
 
 struct RouteDraft {
@@ -246,19 +248,25 @@ impl Draft {
 
     fn finish_relays(&mut self, faults: &mut Vec<Fault>) {
         for relay in &mut self.relays {
-            let (host, port) = relay.url.clone().unwrap_or_else(|| {
+            let Url { scheme, host, port } = relay.url.clone().unwrap_or_else(|| {
                 let message = format!(
                     "[relay {}] has no url; add a line like url = smtp://mail.example.net",
                     relay.name
                 );
                 faults.push(Fault { line: relay.line, message });
-                (String::new(), 0)
+                Url::default()
             });
             let login = core::mem::take(&mut relay.login);
             // Of a URL with a fault nothing more is said.
             let login = if host.is_empty() { LoginDraft::default() } else { login };
-            let login = login.finish(relay.line, &host, true, faults);
-            self.config.relays.push(Relay { name: relay.name.clone(), host, port, login });
+            let is_clear = scheme == Scheme::Smtp;
+            let login = login.finish(relay.line, &host, is_clear, faults);
+            let protection = core::mem::take(&mut relay.protection);
+            // Likewise.
+            let protection = if host.is_empty() { ProtectionDraft::default() } else { protection };
+            let tls = protection.finish(scheme, faults);
+            let name = relay.name.clone();
+            self.config.relays.push(Relay { name, host, port, scheme, tls, login });
         }
         let default = self.relay_number(DEFAULT_RELAY).map(Via::Relay);
         self.config.via = self.via.take().or(default).unwrap_or(Via::Hold);
@@ -311,6 +319,7 @@ fn machine_defaults(host: &Host<'_>) -> Config {
             tls: ListenerTls::Off,
             auth: None,
         }],
+        ca: None,
         resolver: None,
         relays: Vec::new(),
         via: Via::Hold,
@@ -348,7 +357,8 @@ fn find<'a>(named: impl Iterator<Item = (&'a String, u32)>, name: &str) -> Optio
 
 fn new_relay(name: &str, line: u32) -> Result<RelayDraft, String> {
     check_name(name, "a relay")?;
-    Ok(RelayDraft { name: name.into(), line, url: None, login: LoginDraft::default() })
+    let (login, protection) = (LoginDraft::default(), ProtectionDraft::default());
+    Ok(RelayDraft { name: name.into(), line, url: None, login, protection })
 }
 
 /// Names of sections that are chosen freely.

@@ -6,8 +6,11 @@
 use super::clients::write_clients;
 use super::draft::DEFAULT_RELAY;
 use super::login::write_user;
+use super::protection::write_pins;
 use super::value::{write_listen, write_pattern, write_size, write_time};
-use super::{Config, KeySource, Listen, Listener, ListenerAuth, ListenerTls, Log, Relay, Via};
+use super::{
+    Config, KeySource, Listen, Listener, ListenerAuth, ListenerTls, Log, Relay, Scheme, Via,
+};
 use core::fmt::{Result, Write};
 use core::net::IpAddr;
 
@@ -21,6 +24,7 @@ pub fn write_effective(out: &mut impl Write, config: &Config) -> Result {
             writeln!(out, "\n[relay {}]", relay.name)?;
             pair(out, "url", url(relay))?;
             write_key(out, relay)?;
+            write_protection(out, relay)?;
         }
     }
     for route in &config.routes {
@@ -56,6 +60,9 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     pair(out, "aliases", config.aliases_file.as_deref().unwrap_or("off"))?;
     if let Some(users) = &config.users {
         pair(out, "users", users)?;
+    }
+    if let Some(ca) = &config.ca {
+        pair(out, "ca", ca)?;
     }
     if let Some(server) = config.resolver {
         pair(out, "resolver", server.to_string())?;
@@ -125,10 +132,29 @@ fn is_default(config: &Config) -> bool {
 
 fn url(relay: &Relay) -> String {
     let user = relay.login.as_ref().map(|login| write_user(&login.user) + "@").unwrap_or_default();
+    let scheme = relay.scheme.word();
     match relay.host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("smtp://{user}[{address}]:{}", relay.port),
-        _ => format!("smtp://{user}{}:{}", relay.host, relay.port),
+        Ok(IpAddr::V6(address)) => format!("{scheme}://{user}[{address}]:{}", relay.port),
+        _ => format!("{scheme}://{user}{}:{}", relay.host, relay.port),
     }
+}
+
+fn write_protection(out: &mut impl Write, relay: &Relay) -> Result {
+    if relay.scheme == Scheme::Smtp {
+        return Ok(());
+    }
+    let tls = &relay.tls;
+    if let Some(ca) = &tls.ca {
+        pair(out, "ca", ca)?;
+    }
+    if !tls.pins.is_empty() {
+        pair(out, "pin", write_pins(&tls.pins))?;
+    }
+    if let Some(client) = &tls.client {
+        pair(out, "client-cert", &client.cert)?;
+        pair(out, "client-key", &client.key)?;
+    }
+    pair(out, "tls-min", tls.least.word())
 }
 
 fn write_key(out: &mut impl Write, relay: &Relay) -> Result {
@@ -176,6 +202,7 @@ mod tests {
         relay = smtp://me%40example.net@[::1]:26
         password = \"cmd:/usr/bin/pass show #1\"
         resolver = 127.0.0.1:5353
+        ca = /etc/cas.pem
         to! = me@example.net
         from = pi@example.net
         users = /etc/mote.users
@@ -219,6 +246,16 @@ mod tests {
         [relay cloud]
         url = smtp://router@127.0.0.1
         password = cred:mail
+        [relay provider]
+        url = smtps://router@mail.example.net
+        password = env:KEY
+        ca = /etc/mote/ca.pem
+        pin = sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+        client-cert = /etc/mote/me.pem
+        client-key = /etc/mote/me.key
+        tls-min = 1.3
+        [relay campus]
+        url = starttls://[2001:db8::1]:25
         [route me@example.net]
         via = relay office
         [route *.example.net]

@@ -6,7 +6,7 @@
 //! Start at `table`, the one table of keys, which also prints the manual; `ini` splits lines,
 //! `parse` walks them through the table into a `draft`, `value` reads single values, `effective`
 //! writes a `Config` back as a file, `warnings` says what is allowed but deserves a thought;
-//! `clients` has all of this for `[clients RANGE]`.
+//! `clients` has all of this for `[clients RANGE]`, `protection` and `login` for parts of a relay.
 //!
 //! Invariants: every `Via::Relay` is an index into `relays`; every path is absolute; every name,
 //! address and number has passed its key's floor and ceiling; `clients` always says something
@@ -20,6 +20,7 @@ mod listener;
 mod login;
 mod nearest;
 mod parse;
+mod protection;
 mod rewrite;
 mod section;
 mod table;
@@ -33,6 +34,7 @@ pub use ini::FILE_BYTES_MAX;
 pub use login::{KeySource, Literal, RelayLogin};
 pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
+pub use protection::{RelayTls, Scheme, TlsVersion};
 pub use rewrite::Rewrite;
 pub use table::{key_names, write_markdown, write_plain};
 pub use value::{is_host_name, pattern as parse_pattern};
@@ -55,6 +57,8 @@ pub struct Config {
     /// Where mail comes in beside the submit socket and the drop directory: first the key `listen`,
     /// which may name no place, then each `[listen NAME]`. A listener is known by its number.
     pub listen: Vec<Listener>,
+    /// The file of CAs by which next hops are verified; none: the system's.
+    pub ca: Option<String>,
     /// The name server to ask for mail hosts; none: those of resolv.conf.
     pub resolver: Option<SocketAddr>,
     /// Next hops by number; the one of the key `relay` is named `default`.
@@ -173,7 +177,7 @@ pub enum Listen {
     Inherited,
 }
 
-/// A next hop, spoken to by plain SMTP.
+/// A next hop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Relay {
     /// What routes and the log call it.
@@ -182,6 +186,10 @@ pub struct Relay {
     pub host: String,
     /// The TCP port.
     pub port: u16,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// What its TLS is held to.
+    pub tls: RelayTls,
     /// Who this machine is there; none: nobody.
     pub login: Option<RelayLogin>,
 }
@@ -517,7 +525,14 @@ mod tests {
             pair("MOTE_HOPS", ""),
         ];
         let config = with("relay = smtp://one\nspool-size = 2M\n", &pairs).unwrap();
-        let two = Relay { name: "default".into(), host: "two".into(), port: 26, login: None };
+        let two = Relay {
+            name: "default".into(),
+            host: "two".into(),
+            port: 26,
+            scheme: Scheme::Smtp,
+            tls: RelayTls::default(),
+            login: None,
+        };
         assert_eq!((config.relays.as_slice(), &config.via), ([two].as_slice(), &Via::Relay(0)));
         assert_eq!(config.spool_size, Some(1 << 20));
         assert!(config.client("10.1.1.1".parse().unwrap()).relay);

@@ -118,10 +118,12 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Global,
         name: "relay",
-        kind: Kind::Other("smtp://[USER@]HOST[:PORT], mx, maildir:/PATH or hold"),
+        kind: Kind::Other("smtps://[USER@]HOST[:PORT], mx, maildir:/PATH or hold"),
         default: "(hold; without a file maildir: under the home)",
-        help: "Where mail goes that no route matches. smtp:// sends in clear text: for networks \
-               you trust, since this build has no TLS yet. mx sends straight to the mail hosts of \
+        help: "Where mail goes that no route matches. smtps:// is TLS from the first byte on (port \
+               465), starttls:// behind STARTTLS (587), also without a scheme; both never without \
+               TLS, and only to whoever can show that he is HOST. smtp:// is clear text (25), for \
+               networks you trust. mx sends straight to the mail hosts of \
                each recipient's domain. hold keeps it in the queue.",
         set: Draft::set_relay,
     },
@@ -144,6 +146,14 @@ pub(super) const KEYS: &[Key] = &[
         help: "Instead of password: an OAuth 2 access token, as Google and Microsoft want it, for \
                OAUTHBEARER or XOAUTH2.",
         set: Draft::set_default_key,
+    },
+    Key {
+        section: Section::Global,
+        name: "ca",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "(the system's)",
+        help: "The file of CAs, PEM, by which relays are verified. Read when it is needed.",
+        set: |draft, given| given.path().map(|path| draft.config.ca = Some(path)),
     },
     Key {
         section: Section::Global,
@@ -404,10 +414,54 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         section: Section::Relay,
         name: "url",
-        kind: Kind::Other("smtp://[USER@]HOST[:PORT]"),
+        kind: Kind::Other("smtps://[USER@]HOST[:PORT]"),
         default: "",
-        help: "The next hop; [2001:db8::1] for an IPv6 address. Must be there.",
+        help: "The next hop, by smtps://, starttls:// or smtp://; [2001:db8::1] for an IPv6 \
+               address. Must be there.",
         set: Draft::set_url,
+    },
+    Key {
+        section: Section::Relay,
+        name: "ca",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "(ca above all sections)",
+        help: "The file of the CAs, PEM, one of which has signed its certificate: for a CA of your \
+               own.",
+        set: Draft::set_relay_ca,
+    },
+    Key {
+        section: Section::Relay,
+        name: "pin",
+        kind: Kind::Other("sha256:…, or several"),
+        default: "",
+        help: "The SHA-256 of its certificate or of its public key, hexadecimal: then that alone \
+               is what it must show, unless ca stands beside it. Several for the time of a change.",
+        set: Draft::set_pin,
+    },
+    Key {
+        section: Section::Relay,
+        name: "client-cert",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "",
+        help: "The file of a certificate of this machine, PEM, to show there.",
+        set: Draft::set_client_cert,
+    },
+    Key {
+        section: Section::Relay,
+        name: "client-key",
+        kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
+        default: "",
+        help: "The file of its private key, PEM without a passphrase, which nobody but root and \
+               mote may read.",
+        set: Draft::set_client_key,
+    },
+    Key {
+        section: Section::Relay,
+        name: "tls-min",
+        kind: Kind::Words(&["1.2", "1.3"]),
+        default: "1.2",
+        help: "The oldest TLS that is spoken there.",
+        set: Draft::set_tls_min,
     },
     Key {
         section: Section::Relay,

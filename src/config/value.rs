@@ -6,7 +6,7 @@
 
 use super::login::split_user;
 use super::nearest::{hint, nearest};
-use super::{Listen, Pattern};
+use super::{Listen, Pattern, Scheme};
 use crate::limits;
 use crate::mail::address::Address;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -195,11 +195,23 @@ pub(super) fn write_listen(listen: &Listen) -> String {
     }
 }
 
-const PLAIN: &str = "write smtp:// to send in clear text on a network you trust";
+/// Where a relay is, and how it is spoken to. The host is without the brackets of a literal; one
+/// that could not be read is empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Url {
+    pub(super) scheme: Scheme,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
 
-/// A relay's URL, `smtp://[user@]host[:port]`: the user, and the host, without the brackets of a
-/// literal, and its port.
-pub(super) fn url(text: &str) -> (Option<String>, Result<(String, u16), String>) {
+impl Default for Url {
+    fn default() -> Url {
+        Url { scheme: Scheme::Starttls, host: String::new(), port: 0 }
+    }
+}
+
+/// A relay's URL, `smtps://[user@]host[:port]`: the user, and the rest.
+pub(super) fn url(text: &str) -> (Option<String>, Result<Url, String>) {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, text),
@@ -214,27 +226,38 @@ pub(super) fn url(text: &str) -> (Option<String>, Result<(String, u16), String>)
     }
 }
 
-fn bare_url(text: &str) -> Result<(String, u16), String> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(without_scheme(text));
-    };
-    match scheme {
-        "smtp" => {}
-        "starttls" | "smtps" => {
-            return Err(format!("'{scheme}://': this build has no TLS; {PLAIN}"));
+fn bare_url(text: &str) -> Result<Url, String> {
+    let (word, rest) = match text.split_once("://") {
+        Some(parts) => parts,
+        // No scheme is starttls: clear text is never sent unasked.
+        None => {
+            without_scheme(text)?;
+            ("starttls", text)
         }
+    };
+    let scheme = match word {
+        "smtp" => Scheme::Smtp,
+        "starttls" | "smtps" if !cfg!(feature = "tls") => {
+            return Err(format!(
+                "'{word}://': this build has no TLS; write smtp:// to send in clear text on a \
+                 network you trust"
+            ));
+        }
+        "starttls" => Scheme::Starttls,
+        "smtps" => Scheme::Smtps,
         "lmtp" => return Err("'lmtp://': this build speaks no LMTP; expected smtp://".into()),
         _ => {
             let known = ["smtp://", "smtps://", "starttls://"];
-            let scheme = format!("{scheme}://");
+            let scheme = format!("{word}://");
             let cure = match nearest(&scheme, known.into_iter()) {
                 Some(near) => format!("did you mean '{near}'?"),
-                None => "expected smtp://".into(),
+                None => "expected smtps://, starttls:// or smtp://".into(),
             };
             return Err(format!("'{scheme}' is no scheme for mail; {cure}"));
         }
-    }
-    host_and_port(text, rest)
+    };
+    let (host, port) = host_and_port(text, rest, scheme)?;
+    Ok(Url { scheme, host, port })
 }
 
 /// A name server: an address, with a port or without.
@@ -248,47 +271,52 @@ pub(super) fn server(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// What is wrong with a relay that is no URL.
-fn without_scheme(text: &str) -> String {
+/// Whether a relay that is no URL can be a host.
+fn without_scheme(text: &str) -> Result<(), String> {
     let near = hint(text, ["hold", "mx"].into_iter());
     if let Some(name) = text.strip_prefix("relay ") {
-        return format!(
+        return Err(format!(
             "'{text}' belongs in a [route …]; to make it the relay for all mail, \
              rename [relay {name}] to [relay default] and leave this line out"
-        );
+        ));
     }
     if !near.is_empty() || !is_host_and_port(text) {
-        return format!("'{text}' is not one of smtp://HOST[:PORT], mx, maildir:/PATH, hold{near}");
+        return Err(format!(
+            "'{text}' is not one of smtps://HOST[:PORT], mx, maildir:/PATH, hold{near}"
+        ));
     }
-    // No scheme is starttls on a build that has it: clear text is never sent unasked.
-    format!(
-        "'{text}' has no scheme, which would mean starttls://, and this build has no TLS; {PLAIN}"
-    )
+    Ok(())
 }
 
 fn is_host_and_port(text: &str) -> bool {
-    let (host, port) = text.split_once(':').unwrap_or((text, "25"));
+    if text.starts_with('[') {
+        return true;
+    }
+    let (host, port) = text.split_once(':').unwrap_or((text, "587"));
     text != "mx" && is_host_name(host) && number(port).is_ok()
 }
 
-fn host_and_port(text: &str, rest: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("'{text}' is not a relay; expected one like smtp://mail.example.net:25");
+fn host_and_port(text: &str, rest: &str, scheme: Scheme) -> Result<(String, u16), String> {
+    let wrong = || format!("'{text}' is not a relay; expected one like smtps://mail.example.net");
     if let Some(literal) = rest.strip_prefix('[') {
         let (literal, after) = literal.split_once(']').ok_or_else(wrong)?;
         let address = literal.parse::<Ipv6Addr>().map_err(|_| wrong())?;
         let port = match after.strip_prefix(':') {
             Some(digits) => port(digits)?,
-            None if after.is_empty() => SMTP_PORT,
+            None if after.is_empty() => scheme.port(),
             None => return Err(wrong()),
         };
         return Ok((address.to_string(), port));
     }
     if rest.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!("an IPv6 address stands in brackets: write smtp://[{rest}]"));
+        return Err(format!(
+            "an IPv6 address stands in brackets: write {}://[{rest}]",
+            scheme.word()
+        ));
     }
     let (host, port) = match rest.split_once(':') {
         Some((host, digits)) => (host, port(digits)?),
-        None => (rest, SMTP_PORT),
+        None => (rest, scheme.port()),
     };
     if !is_host_name(host) {
         return Err(wrong());
@@ -452,9 +480,22 @@ mod tests {
     #[test]
     fn urls() {
         let url = |text: &str| url(text).1;
-        assert_eq!(url("smtp://mail.example.net"), Ok(("mail.example.net".into(), 25)));
-        assert_eq!(url("smtp://[2001:db8::1]:26"), Ok(("2001:db8::1".into(), 26)));
-        assert_eq!(url("smtp://10.0.0.1:2525"), Ok(("10.0.0.1".into(), 2525)));
+        let is = |text, scheme, host: &str, port| {
+            assert_eq!(url(text), Ok(Url { scheme, host: host.into(), port }), "{text}");
+        };
+        is("smtp://mail.example.net", Scheme::Smtp, "mail.example.net", 25);
+        is("smtp://[2001:db8::1]:26", Scheme::Smtp, "2001:db8::1", 26);
+        is("smtp://10.0.0.1:2525", Scheme::Smtp, "10.0.0.1", 2525);
+        #[cfg(feature = "tls")]
+        {
+            is("smtps://h", Scheme::Smtps, "h", 465);
+            is("smtps://[::1]", Scheme::Smtps, "::1", 465);
+            is("starttls://h", Scheme::Starttls, "h", 587);
+            is("starttls://h:25", Scheme::Starttls, "h", 25);
+            is("mail.example.net", Scheme::Starttls, "mail.example.net", 587);
+            is("me@mail.example.net:25", Scheme::Starttls, "mail.example.net", 25);
+            is("[2001:db8::1]", Scheme::Starttls, "2001:db8::1", 587);
+        }
         for bad in [
             "smtp://",
             "smtp://a b",
@@ -465,11 +506,10 @@ mod tests {
             "smtp://[::1",
             "smtp://[::1]x",
             "smtp://u:p@h",
-            "smtps://h",
-            "starttls://h",
             "lmtp://h",
             "http://h",
-            "h",
+            "hol",
+            "relay x",
         ] {
             assert!(url(bad).is_err(), "{bad}");
         }

@@ -4,7 +4,7 @@
 
 use super::clients::is_wide;
 use super::value::{self, is_near, write_size};
-use super::{ClientRange, Config, Listener, ListenerTls, Pattern, Relay, Via};
+use super::{ClientRange, Config, Listener, ListenerTls, Pattern, Relay, Scheme, Via};
 use core::net::IpAddr;
 
 /// One sentence each.
@@ -14,7 +14,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     if config.via == Via::Hold && !all_routed {
         found.push(
             "no relay: mail that no route matches is held in the queue; to send it on, add a line \
-             like relay = smtp://mail.example.net"
+             like relay = smtps://mail.example.net"
                 .into(),
         );
     }
@@ -101,6 +101,9 @@ fn is_used(config: &Config, number: u16) -> bool {
 
 /// Neither loopback nor private. A name says nothing about where it is, but for these.
 fn is_far(relay: &Relay) -> bool {
+    if relay.scheme != Scheme::Smtp {
+        return false;
+    }
     match relay.host.parse::<IpAddr>() {
         Ok(address) => !is_near(address),
         Err(_) => {

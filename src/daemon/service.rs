@@ -6,18 +6,20 @@
 
 use super::control::{Admin, Circumstances};
 use super::turn::{Daemon, Readiness};
-use super::world::{NetError, Side, Token, Transfer, World};
+use super::world::{NetError, NetWords, NextHop, Side, Token, Transfer, World};
 use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
-use crate::config::{Config, ListenerTls};
+use crate::config::{Config, ListenerTls, Scheme};
 use crate::intake::Lookout;
 use crate::intake::peer::Peer;
 use crate::intake::session::{self, Session};
 use crate::limits::{CONTROL_SLOTS, REPLY_BYTES_MAX, TURN_BYTES_MAX};
 use crate::mail::aliases::Addressee;
+use crate::queue::Queue;
 use crate::relay::forwarder::{self, Forwarder, Request};
 use crate::relay::keyring::Unlock;
-use crate::relay::sender;
+use crate::relay::network::TlsPeer;
+use crate::relay::sender::{self, Sender};
 use crate::smtp::reply::Reply;
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -199,13 +201,21 @@ impl Daemon {
                     }
                     Transfer::NotReady => known.readable = false,
                     Transfer::Closed | Transfer::Failed(_) => {
-                        sender.closed();
+                        lose(sender, token, world);
                         known.readable = false;
                     }
+                }
+                if sender.is_securing()
+                    && let Some(protection) = world.protection(token)
+                {
+                    forwarder.secured(slot, protection, config, now.instant);
+                    // What came behind the handshake was read off the socket, and is no event.
+                    (known.readable, known.writable) = (true, true);
                 }
             }
             let mut context = forwarder::Context { config, queue, world, now };
             forwarder.proceed(slot, &mut context);
+            has_moved |= begin_next_hops_tls(slot, token, forwarder, config, queue, world, now);
             let Some(sender) = forwarder.sender(slot) else { return };
             if known.writable && sender.state == sender::State::Talking {
                 let output = sender.output();
@@ -224,7 +234,7 @@ impl Daemon {
                         Transfer::NotReady => known.writable = false,
                         Transfer::Closed | Transfer::Failed(_) => {
                             known.writable = false;
-                            sender.closed();
+                            lose(sender, token, world);
                             has_moved = true;
                         }
                     }
@@ -254,7 +264,8 @@ impl Daemon {
             self.is_busy = true;
             return;
         }
-        sender.connected(config, now.instant);
+        forwarder.connected(slot, config, now.instant);
+        let Some(sender) = forwarder.sender(slot) else { return };
         match transfer {
             Transfer::Bytes(count) => {
                 sender.received(count);
@@ -317,6 +328,45 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The next hop has closed, or the connection is broken.
+fn lose<W: World>(sender: &mut Sender, token: Token, world: &mut W) {
+    match world.tls_trouble(token) {
+        Some(words) => sender.tls_failed(words),
+        None => sender.closed(),
+    }
+}
+
+/// Begins TLS with a next hop, if it is time; true if so.
+fn begin_next_hops_tls<W: World>(
+    slot: usize,
+    token: Token,
+    forwarder: &mut Forwarder,
+    config: &Config,
+    queue: &Queue,
+    world: &mut W,
+    now: Now,
+) -> bool {
+    let Some(proof) = forwarder.sender(slot).and_then(Sender::begins_tls) else { return false };
+    let begun = match forwarder.peer(slot, config) {
+        Some(TlsPeer { name, address, relay }) => {
+            let next_hop = NextHop {
+                name,
+                address,
+                is_implicit: relay.is_some_and(|relay| relay.scheme == Scheme::Smtps),
+                terms: relay.map(|relay| &relay.tls),
+                ca: config.ca.as_deref(),
+                time: queue.not_before(now.unix),
+            };
+            world.secure(token, Side::Client(next_hop), proof)
+        }
+        None => Err(NetWords::from("is no longer in the config")),
+    };
+    if let (Err(words), Some(sender)) = (begun, forwarder.sender(slot)) {
+        sender.tls_failed(words);
+    }
+    true
 }
 
 /// Reads once; how many bytes it gave.

@@ -10,7 +10,8 @@
 //! is not ready says [`Transfer::NotReady`], never blocks.
 
 use crate::base::buffer::Emptiness;
-use crate::base::time::Now;
+use crate::base::time::{Now, UnixTime};
+use crate::config::RelayTls;
 pub use crate::dns::lookup::{Failure, MailHosts};
 use crate::intake::drop_directory::DropDirectory;
 pub use crate::intake::peer::{Peer, Secured};
@@ -18,7 +19,7 @@ use crate::intake::users::Vault;
 use crate::queue::disk::Disk;
 use crate::relay::keyring::Keyring;
 use crate::relay::mailbox::Mailbox;
-pub use crate::relay::network::{Addresses, NetError, ResolveError};
+pub use crate::relay::network::{Addresses, NetError, NetWords, Protection, ResolveError};
 use core::net::{IpAddr, SocketAddr};
 
 /// Names a socket: the number of the daemon's slot that owns it. Below [`super::turn::tokens`].
@@ -96,7 +97,7 @@ pub enum Transfer {
 
 /// Which side of TLS this machine is on, and with what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
+pub enum Side<'a> {
     /// The server's, with the certificate of a listener.
     Server {
         /// The listener's number.
@@ -106,6 +107,25 @@ pub enum Side {
         /// Whose connection it is; not that of a load balancer between.
         address: IpAddr,
     },
+    /// The client's.
+    Client(NextHop<'a>),
+}
+
+/// A next hop that TLS is begun with, and what that has to hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop<'a> {
+    /// What it is called: that name, or that address, its certificate has to bear.
+    pub name: &'a str,
+    /// Where it is.
+    pub address: IpAddr,
+    /// TLS begins with the first byte; else behind STARTTLS.
+    pub is_implicit: bool,
+    /// What it is held to; none: to nothing, and it is only noted whether it can be verified.
+    pub terms: Option<&'a RelayTls>,
+    /// The file of CAs, where its terms name none; none: the system's.
+    pub ca: Option<&'a str>,
+    /// The time by which certificates are judged.
+    pub time: UnixTime,
 }
 
 /// Sockets.
@@ -123,9 +143,13 @@ pub trait Net {
     /// Begins TLS on `token`; `_proof` is that nothing which came before is still to be read. From
     /// now on `receive` and `send` move what is inside it, and nothing before the handshake is
     /// over: reading brings it forward, and then [`Net::secured`] tells.
-    fn secure(&mut self, token: Token, side: Side, _proof: Emptiness) -> Result<(), NetError>;
+    fn secure(&mut self, token: Token, side: Side<'_>, _proof: Emptiness) -> Result<(), NetWords>;
     /// What was agreed on, once the handshake of `token` is over.
     fn secured(&mut self, token: Token) -> Option<Secured>;
+    /// The same of a next hop.
+    fn protection(&mut self, token: Token) -> Option<Protection>;
+    /// Why TLS with a next hop has failed ([`NetError::Tls`]), and what to change.
+    fn tls_trouble(&mut self, token: Token) -> Option<NetWords>;
     /// Closes `token`; nothing happens if it is free.
     fn close(&mut self, token: Token);
     /// Closes all listeners but that one for ever: who connects now is refused at once and goes

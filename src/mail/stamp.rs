@@ -144,7 +144,7 @@ fn pick<'a>(names: &[&'a str], index: i64) -> &'a str {
 ///
 /// Years are counted from March here, so that the leap day is a year's last; 400 of them are always
 /// 146 097 days (Howard Hinnant's `civil_from_days`).
-pub(super) const fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -2,7 +2,7 @@
 //!
 //! The config refuses the keys that would ask for it, so nothing here is reached.
 
-use crate::daemon::world::{NetError, Token, Transfer};
+use crate::daemon::world::{NetError, NetWords, NextHop, Protection, Token, Transfer};
 use crate::intake::peer;
 use core::fmt;
 use core::net::IpAddr;
@@ -43,6 +43,11 @@ pub fn examine(_: &Files) -> Result<(), Unusable> {
     Ok(())
 }
 
+/// Whether a file of CAs can be used; none: the system's.
+pub fn examine_ca(_: Option<&Path>) -> Result<(), String> {
+    Ok(())
+}
+
 /// A socket.
 pub(crate) trait Wire: Read + Write {
     /// Reads what is there and leaves it there.
@@ -64,6 +69,11 @@ impl Tls {
         Ok(None)
     }
 
+    /// None: there is no TLS.
+    pub(crate) fn for_next_hops(_: u16, _: Instant) -> Option<Tls> {
+        None
+    }
+
     pub(crate) fn reload(&mut self, _: &[Option<Files>]) {
         match *self {}
     }
@@ -75,6 +85,15 @@ impl Tls {
         _: Token,
         _: IpAddr,
     ) -> Result<Connection, NetError> {
+        match *self {}
+    }
+
+    pub(crate) fn call<S: Wire>(
+        &mut self,
+        _: &NextHop<'_>,
+        _: Token,
+        _: &mut S,
+    ) -> Result<Connection, NetWords> {
         match *self {}
     }
 
@@ -109,6 +128,14 @@ impl Tls {
 
 impl Connection {
     pub(crate) fn secured(&self) -> Option<peer::Secured> {
+        match *self {}
+    }
+
+    pub(crate) fn protection(&self) -> Option<Protection> {
+        match *self {}
+    }
+
+    pub(crate) fn trouble(&self) -> Option<NetWords> {
         match *self {}
     }
 

@@ -11,7 +11,9 @@
 //! allocates after it has been made, but for TLS. Descriptors that run out are an answer
 //! ([`Accepted::Exhausted`]); the connection then stays in the backlog.
 
-use crate::daemon::world::{Accepted, Event, NetError, Peer, Secured, Side, Token, Transfer};
+use crate::daemon::world::{
+    Accepted, Event, NetError, NetWords, Peer, Protection, Secured, Side, Token, Transfer,
+};
 use crate::limits::LISTENERS_MAX;
 use crate::os::socket;
 use crate::os::tls::{Connection, Files, Tls, Wire};
@@ -89,7 +91,7 @@ pub(crate) struct Reactor {
     given: usize,
     listeners: Vec<Option<Listener>>,
     streams: Box<[Option<Stream>]>,
-    /// None: no listener has a certificate.
+    /// None: no listener has a certificate, and no next hop has been spoken to by TLS.
     tls: Option<Tls>,
 }
 
@@ -301,14 +303,28 @@ impl Reactor {
     }
 
     /// Puts TLS around a TCP connection.
-    pub(crate) fn secure(&mut self, token: Token, side: Side) -> Result<(), NetError> {
+    pub(crate) fn secure(&mut self, token: Token, side: Side<'_>) -> Result<(), NetWords> {
         let Reactor { streams, tls, .. } = self;
-        let row = streams.get_mut(usize::from(token.0)).ok_or(NetError::Other)?;
-        let (Some(Stream::Plain(Socket::Tcp(_))), Some(tls)) = (row.as_ref(), tls) else {
-            return Err(NetError::Tls);
+        let tokens = streams.len() as u16;
+        let failed = |error: NetError| NetWords::from(error.text());
+        let row = streams.get_mut(usize::from(token.0));
+        let Some(row @ Some(Stream::Plain(Socket::Tcp(_)))) = row else {
+            return Err(failed(NetError::Other));
         };
-        let Side::Server { listener, is_implicit, address } = side;
-        let connection = tls.serve(listener, is_implicit, token, address)?;
+        let connection = match (side, row.as_mut()) {
+            (Side::Server { listener, is_implicit, address }, _) => {
+                let tls = tls.as_mut().ok_or_else(|| failed(NetError::Tls))?;
+                tls.serve(listener, is_implicit, token, address).map_err(failed)?
+            }
+            (Side::Client(next_hop), Some(Stream::Plain(socket))) => {
+                if tls.is_none() {
+                    *tls = Tls::for_next_hops(tokens, Instant::now());
+                }
+                let tls = tls.as_mut().ok_or_else(|| failed(NetError::Tls))?;
+                tls.call(&next_hop, token, socket)?
+            }
+            _ => return Err(failed(NetError::Other)),
+        };
         if let Some(Stream::Plain(socket)) = row.take() {
             *row = Some(Stream::Tls(socket, Box::new(connection)));
         }
@@ -319,6 +335,22 @@ impl Reactor {
     pub(crate) fn secured(&self, token: Token) -> Option<Secured> {
         match self.streams.get(usize::from(token.0))? {
             Some(Stream::Tls(_, connection)) => connection.secured(),
+            _ => None,
+        }
+    }
+
+    /// The same of a next hop.
+    pub(crate) fn protection(&self, token: Token) -> Option<Protection> {
+        match self.streams.get(usize::from(token.0))? {
+            Some(Stream::Tls(_, connection)) => connection.protection(),
+            _ => None,
+        }
+    }
+
+    /// What went wrong with a next hop.
+    pub(crate) fn tls_trouble(&self, token: Token) -> Option<NetWords> {
+        match self.streams.get(usize::from(token.0))? {
+            Some(Stream::Tls(_, connection)) => connection.trouble(),
             _ => None,
         }
     }

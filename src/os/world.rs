@@ -11,8 +11,8 @@
 use crate::base::buffer::Emptiness;
 use crate::base::time::Now;
 use crate::daemon::world::{
-    Accepted, Clock, Event, Failure, MailHosts, Net, NetError, Random, Resolver, Secured, Side,
-    Token, Transfer,
+    Accepted, Clock, Event, Failure, MailHosts, Net, NetError, NetWords, Protection, Random,
+    Resolver, Secured, Side, Token, Transfer,
 };
 use crate::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use crate::intake::users::{Keys, Vault};
@@ -486,12 +486,20 @@ impl Net for World {
         self.reactor.send(token, from)
     }
 
-    fn secure(&mut self, token: Token, side: Side, _proof: Emptiness) -> Result<(), NetError> {
+    fn secure(&mut self, token: Token, side: Side<'_>, _proof: Emptiness) -> Result<(), NetWords> {
         self.reactor.secure(token, side)
     }
 
     fn secured(&mut self, token: Token) -> Option<Secured> {
         self.reactor.secured(token)
+    }
+
+    fn protection(&mut self, token: Token) -> Option<Protection> {
+        self.reactor.protection(token)
+    }
+
+    fn tls_trouble(&mut self, token: Token) -> Option<NetWords> {
+        self.reactor.tls_trouble(token)
     }
 
     fn close(&mut self, token: Token) {

@@ -10,7 +10,10 @@ use super::image::{Queue, Ticket};
 use super::index::Use;
 use super::layout::{self, GROUP_SLOTS};
 use super::mutant::{self, Mutant};
-use crate::base::time::Instant;
+use crate::base::time::{Instant, UnixTime};
+
+/// Seconds by which a clock that may be right is taken to have been set back.
+const SET_BACK_MAX: i64 = 366 * 86_400;
 
 impl Queue {
     /// Syncs, with all dirty state pages (`pages`) and the superblock (`refresh`) on board. False:
@@ -110,6 +113,18 @@ impl Queue {
     /// waits for a change cannot be told that it lasts.
     pub fn are_marks_stuck(&self) -> bool {
         self.marks.has_failed()
+    }
+
+    /// `claim`, or the newest time that is known to have been, if that is later: a clock that
+    /// starts in 1970 is wrong, and so is one that was set back (threats 24). But where a clock
+    /// that may be right is years behind, it was once wrong in the future, and that shall not hold
+    /// for ever.
+    pub fn not_before(&self, claim: UnixTime) -> UnixTime {
+        let ahead = self.superblock.wall.saturating_sub(claim.seconds);
+        if ahead <= 0 || (claim.trusted && ahead > SET_BACK_MAX) {
+            return claim;
+        }
+        UnixTime { seconds: self.superblock.wall, trusted: false }
     }
 
     /// The wall time that the next superblock will bear.

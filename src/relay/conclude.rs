@@ -76,6 +76,7 @@ impl Forwarder {
     ) {
         let mail_host = self.senders.get(slot).and_then(|sender| sender.mail_host().copied());
         let mechanism = self.senders.get(slot).and_then(Sender::mechanism);
+        let protection = self.senders.get(slot).and_then(Sender::protection);
         let Some(lane) = self.lane_of_slot(slot) else { return };
         let bit = lane.bit();
         let mut relay = Text::<300>::from(lane.destination.name());
@@ -113,6 +114,7 @@ impl Forwarder {
             ledger,
             relay: relay.as_str(),
             mechanism,
+            protection,
             remote: (!host.is_empty()).then_some(host.as_str()),
             reason: why,
             cause: Cause::Refused,

@@ -13,6 +13,7 @@
 //! - `wishes` what the sender asked for beside delivery
 //! - `entry` from a key to a connection that knows us
 //! - `domains` lanes that come and go · `ways` from a name to a connection
+//! - `loss` how connections are lost, in words
 //! - `words` what waiting messages were told last
 //! - `network`, `mailbox`, `keyring` what is needed of the world
 //!
@@ -33,6 +34,7 @@ pub mod keyring;
 pub mod lane;
 mod late;
 pub mod ledger;
+mod loss;
 pub mod mailbox;
 pub mod network;
 mod plan;

@@ -1,5 +1,8 @@
 //! What the relay learns from the network: addresses, and why there are none.
 
+use crate::base::buffer::Text;
+use crate::config::Relay;
+use crate::limits::REMOTE_TEXT_BYTES_MAX;
 use core::net::IpAddr;
 
 /// At most eight addresses of one name, in the order to try.
@@ -22,6 +25,29 @@ impl Addresses {
     pub fn get(&self, index: u8) -> Option<IpAddr> {
         self.list.get(usize::from(index)).copied().flatten()
     }
+}
+
+/// What is wrong with a connection, and what to change, for the log and for `status`.
+pub type NetWords = Text<REMOTE_TEXT_BYTES_MAX>;
+
+/// How the connection to a next hop is protected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protection {
+    /// TLS of that version: `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The next hop has shown that it is who it should be.
+    pub is_verified: bool,
+}
+
+/// A next hop, as TLS has to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsPeer<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Where it is.
+    pub address: IpAddr,
+    /// Which relay; none: somebody's mail host.
+    pub relay: Option<&'a Relay>,
 }
 
 /// Why a name has no addresses now. All of these are temporary: a name that is not there today

@@ -8,20 +8,22 @@
 
 use super::attempt::{Attempt, Scope};
 use super::ledger::Ledger;
-use super::network::Addresses;
+use super::loss;
+use super::network::{Addresses, NetWords, Protection};
 use super::route::{self, Destination};
-use crate::base::buffer::{Buffer, Text};
+use crate::base::buffer::{Buffer, Emptiness, Text};
 use crate::base::time::{Instant, Now, earliest};
-use crate::config::Config;
+use crate::config::{Config, Scheme};
 use crate::dns::lookup::{MailHost, MailHosts};
 use crate::limits::{OUTPUT_BYTES, REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use crate::queue::disk::{Block, Disk, new_block};
 use crate::queue::reader::ReadError;
 use crate::queue::{Queue, Ticket};
-use crate::smtp::client::{Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Stage};
+use crate::smtp::client::{
+    Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Stage, TlsTerms,
+};
 use crate::smtp::sasl::client::Login;
 use crate::smtp::sasl::{Crypto, Mechanism};
-use core::fmt::Write as _;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -121,6 +123,14 @@ pub struct Sender {
     has_secret: bool,
     /// What the last step of the login came to.
     pending: Option<ClientEvent>,
+    /// How the connection is protected, once TLS stands.
+    protection: Option<Protection>,
+    /// TLS is to be begun.
+    begins_tls: bool,
+    /// What TLS has come to.
+    tls_trouble: Option<NetWords>,
+    /// TLS with this host has failed, where none has to be: no STARTTLS this time.
+    is_clear: bool,
     /// Mails that have ended on this connection.
     mails: u32,
 }
@@ -145,6 +155,10 @@ impl Sender {
             is_leaving: false,
             has_secret: false,
             pending: None,
+            protection: None,
+            begins_tls: false,
+            tls_trouble: None,
+            is_clear: false,
             mails: 0,
         }
     }
@@ -159,6 +173,30 @@ impl Sender {
         self.connect_deadline = None;
         self.idle_since = None;
         self.is_leaving = false;
+        self.is_clear = false;
+    }
+
+    /// Goes on to the next address, if there is one.
+    pub fn next_address(&mut self) -> Option<IpAddr> {
+        let address = self.ways.get(self.tried)?;
+        self.tried += 1;
+        self.is_clear = false;
+        Some(address)
+    }
+
+    /// The same address once more in the clear, if TLS has failed there and need not be.
+    pub fn once_more_in_the_clear(&mut self) -> Option<IpAddr> {
+        let is_free = matches!(self.ways, Ways::Hosts(_)) && !self.is_clear;
+        if !is_free || self.tls_trouble.is_none() || self.protection.is_some() {
+            return None;
+        }
+        self.is_clear = true;
+        self.address()
+    }
+
+    /// The address that is spoken to.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.ways.get(self.tried.checked_sub(1)?)
     }
 
     /// Room for what may have come with the connection, forgetting what an earlier one left.
@@ -183,7 +221,7 @@ impl Sender {
     }
 
     /// The connection stands.
-    pub fn connected(&mut self, config: &Config, now: Instant) {
+    pub fn connected(&mut self, config: &Config, destination: &Destination, now: Instant) {
         self.state = State::Talking;
         self.connect_deadline = None;
         self.wipe();
@@ -191,8 +229,43 @@ impl Sender {
         self.is_closed = false;
         self.mails = 0;
         self.pending = None;
+        (self.protection, self.begins_tls, self.tls_trouble) = (None, false, None);
         self.client = Client::new();
-        self.client.start(&terms(config, LoginTerms::None), now);
+        self.client.start(&self.terms(config, destination), now);
+    }
+
+    /// TLS is to be begun on the connection.
+    pub fn begins_tls(&mut self) -> Option<Emptiness> {
+        core::mem::take(&mut self.begins_tls).then(|| self.input.emptiness())?
+    }
+
+    /// True while the handshake of TLS is under way: reading brings it forward.
+    pub fn is_securing(&self) -> bool {
+        self.state == State::Talking && self.client.awaits_tls() && !self.begins_tls
+    }
+
+    /// The handshake is over.
+    pub fn secured(
+        &mut self,
+        protection: Protection,
+        config: &Config,
+        destination: &Destination,
+        now: Instant,
+    ) {
+        self.protection = Some(protection);
+        let terms = self.terms(config, destination);
+        self.client.secured(&mut self.output, &terms, now);
+    }
+
+    /// TLS has failed, in the handshake or behind it: the connection is of no more use.
+    pub fn tls_failed(&mut self, why: NetWords) {
+        self.tls_trouble.get_or_insert(why);
+        self.is_closed = true;
+    }
+
+    /// How the connection is protected.
+    pub fn protection(&self) -> Option<Protection> {
+        self.protection
     }
 
     /// Free again.
@@ -292,8 +365,7 @@ impl Sender {
             return Progress::Waiting;
         }
         let now = scope.now.instant;
-        let login = self.login_terms(scope.config, scope.destination);
-        let terms = terms(scope.config, login);
+        let terms = self.terms(scope.config, scope.destination);
         loop {
             if let Err(error) = self.feed(scope) {
                 return self.unread(error);
@@ -322,18 +394,38 @@ impl Sender {
         }
     }
 
-    /// Whether to log in there. In clear text only this machine itself is told a password
-    /// (decisions 18), whatever its name has led to.
+    fn terms<'a>(&self, config: &'a Config, destination: &Destination) -> ClientTerms<'a> {
+        let (tls, login) =
+            (self.tls_terms(config, destination), self.login_terms(config, destination));
+        let (hostname, reply_timeout) = (&config.hostname, config.reply_timeout);
+        ClientTerms { hostname, reply_timeout, tls, login }
+    }
+
+    /// Whether to speak TLS. A relay is what its URL says, and nothing less (threats 23).
+    fn tls_terms(&self, config: &Config, destination: &Destination) -> TlsTerms {
+        match destination {
+            Destination::Domain(_) if self.is_clear || !cfg!(feature = "tls") => TlsTerms::None,
+            Destination::Domain(_) => TlsTerms::IfOffered,
+            _ => match route::relay(config, destination).map(|relay| relay.scheme) {
+                Some(Scheme::Smtp) => TlsTerms::None,
+                Some(Scheme::Smtps) => TlsTerms::Implicit,
+                // Of one that is gone from the config nothing is known: it gets no mail.
+                Some(Scheme::Starttls) | None => TlsTerms::Starttls,
+            },
+        }
+    }
+
+    /// Whether to log in there. A password is told to who has shown that he is the relay; in clear
+    /// text only to this machine itself (decisions 18), whatever its name has led to.
     fn login_terms(&self, config: &Config, destination: &Destination) -> LoginTerms {
         let relay = route::relay(config, destination);
         let Some(login) = relay.and_then(|relay| relay.login.as_ref()) else {
             return LoginTerms::None;
         };
-        let address = self.tried.checked_sub(1).and_then(|place| self.ways.get(place));
+        let is_verified = self.protection.is_some_and(|protection| protection.is_verified);
+        let is_here = self.address().is_some_and(|address| address.to_canonical().is_loopback());
         match login.is_token {
-            _ if !address.is_some_and(|address| address.to_canonical().is_loopback()) => {
-                LoginTerms::Exposed
-            }
+            _ if !is_verified && !is_here => LoginTerms::Exposed,
             true => LoginTerms::Token,
             false => LoginTerms::Password,
         }
@@ -389,6 +481,7 @@ impl Sender {
                 None
             }
             ClientEvent::Again | ClientEvent::Greeted => None,
+            ClientEvent::BeginTls => Some(self.wait_for_tls()),
             ClientEvent::Login => Some(Progress::Login),
             ClientEvent::Lost(Loss::Login(loss), _) => Some(Progress::NotLoggedIn(loss)),
             ClientEvent::Sender(reply) => {
@@ -426,14 +519,19 @@ impl Sender {
             ClientEvent::Ready => self.over(),
             ClientEvent::Bye => Some(Progress::Closed),
             ClientEvent::Lost(loss, stage) => {
-                let attempt = self.attempt.take();
-                let under_way = attempt.map(|attempt| {
+                let under_way = self.attempt.take().map(|attempt| {
                     let ticket = attempt.ticket();
                     (attempt.ledger, ticket)
                 });
-                Some(Progress::Lost(under_way, stage, words(&loss)))
+                let why = self.tls_trouble.unwrap_or_else(|| loss::words(&loss));
+                Some(Progress::Lost(under_way, stage, why))
             }
         }
+    }
+
+    fn wait_for_tls(&mut self) -> Progress {
+        self.begins_tls = true;
+        Progress::Waiting
     }
 
     /// The attempt has ended by replies.
@@ -463,25 +561,6 @@ impl Default for Sender {
     }
 }
 
-fn terms(config: &Config, login: LoginTerms) -> ClientTerms<'_> {
-    ClientTerms { hostname: &config.hostname, reply_timeout: config.reply_timeout, login }
-}
-
-fn words(loss: &Loss) -> Text<REMOTE_TEXT_BYTES_MAX> {
-    let mut text = Text::new();
-    // A Text cuts what is too long, it never fails.
-    let _ = match loss {
-        Loss::Greeting(reply) => write!(text, "refused us: {reply}"),
-        Loss::ServiceClosing(reply) => write!(text, "{reply}"),
-        Loss::Garbage => write!(text, "does not speak SMTP"),
-        Loss::Closed => write!(text, "closed the connection"),
-        Loss::TimedOut => write!(text, "did not answer in time"),
-        // Told otherwise.
-        Loss::Login(_) => Ok(()),
-    };
-    text
-}
-
 /// What a [`Scope`] is made from, for callers that own the parts.
 pub fn scope<'a, D>(
     config: &'a Config,
@@ -505,8 +584,8 @@ mod tests {
         let mut sender = Sender::new();
         sender.enter(State::Talking, 0);
         let reply_timeout = Duration::from_secs(300);
-        let login = LoginTerms::None;
-        sender.client.start(&ClientTerms { hostname: "a", reply_timeout, login }, now);
+        let (tls, login) = (TlsTerms::None, LoginTerms::None);
+        sender.client.start(&ClientTerms { hostname: "a", reply_timeout, tls, login }, now);
         sender.idle_since = Some(Instant::from_millis(0));
         sender.quit(now);
         assert!(sender.deadline() > Some(now));

@@ -3,6 +3,7 @@
 //! The envelope is read once more, since an attempt keeps numbers and not addresses.
 
 use super::ledger::{Ledger, Outcome};
+use super::network::Protection;
 use super::report::{Desk, Tale, Unwritten, Written};
 use crate::base::ascii::Base62;
 use crate::base::buffer::Text;
@@ -26,6 +27,8 @@ pub struct Settlement<'a> {
     pub ledger: &'a Ledger,
     /// What the log calls where it went.
     pub relay: &'a str,
+    /// How the connection there was protected.
+    pub protection: Option<Protection>,
     /// How we have logged in there.
     pub mechanism: Option<Mechanism>,
     /// The next hop's name, if it was one.
@@ -109,7 +112,12 @@ impl<D: Disk> Desk<'_, D> {
         let mut message = Message::open(self.queue, self.disk, ticket, self.reading)?;
         let header = *message.header();
         let delay = self.queue.run(self.now.instant).saturating_sub(header.run);
-        let mut auth = Text::<24>::new();
+        let mut auth = Text::<48>::new();
+        if let Some(Protection { version, is_verified }) = settlement.protection {
+            let word = if is_verified { "" } else { " unverified" };
+            // A Text cuts what is too long, it never fails.
+            let _ = write!(auth, ", tls={version}{word}");
+        }
         if let Some(mechanism) = settlement.mechanism {
             // A Text cuts what is too long, it never fails.
             let _ = write!(auth, ", auth={}", mechanism.name());

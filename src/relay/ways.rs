@@ -8,8 +8,9 @@
 use super::forwarder::{Context, Forwarder, Request};
 use super::keyring::Keyring;
 use super::mailbox::Mailbox;
-use super::network::{Addresses, NetError, ResolveError};
-use super::sender::{State, Ways};
+use super::network::{Addresses, NetError, Protection, ResolveError, TlsPeer};
+use super::route::{self, Destination};
+use super::sender::{Sender, State, Ways};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::dns::lookup::{Failure, MailHosts};
@@ -93,9 +94,35 @@ impl Forwarder {
 
     /// The connection stands.
     pub fn connected(&mut self, slot: usize, config: &Config, now: Instant) {
-        if let Some(sender) = self.senders.get_mut(slot) {
-            sender.connected(config, now);
+        if let Some((sender, destination)) = self.sender_and_destination(slot) {
+            sender.connected(config, destination, now);
         }
+    }
+
+    /// TLS stands on the slot's connection.
+    pub fn secured(&mut self, slot: usize, protection: Protection, config: &Config, now: Instant) {
+        if let Some((sender, destination)) = self.sender_and_destination(slot) {
+            sender.secured(protection, config, destination, now);
+        }
+    }
+
+    fn sender_and_destination(&mut self, slot: usize) -> Option<(&mut Sender, &Destination)> {
+        let sender = self.senders.get_mut(slot)?;
+        let lane = self.lanes.get(usize::from(sender.lane))?;
+        Some((sender, &lane.destination))
+    }
+
+    /// What the slot is connected to, as TLS has to know it: its name, where it is, and its terms.
+    pub fn peer<'a>(&'a self, slot: usize, config: &'a Config) -> Option<TlsPeer<'a>> {
+        let sender = self.senders.get(slot)?;
+        let address = sender.address()?;
+        let destination = &self.lanes.get(usize::from(sender.lane))?.destination;
+        if let Destination::Domain(_) = destination {
+            let name = sender.mail_host()?.name.as_str();
+            return Some(TlsPeer { name, address, relay: None });
+        }
+        let relay = route::relay(config, destination)?;
+        Some(TlsPeer { name: &relay.host, address, relay: Some(relay) })
     }
 
     /// The connection could not be made.
@@ -117,10 +144,14 @@ impl Forwarder {
     ) {
         let port = self.host(slot).map_or(25, |(_, port)| port);
         let Some(sender) = self.senders.get_mut(slot) else { return };
-        let Some(address) = sender.ways.get(sender.tried) else {
+        let clear = sender.once_more_in_the_clear();
+        let Some(address) = clear.or_else(|| sender.next_address()) else {
             return self.lane_failed(slot, why, context);
         };
-        sender.tried += 1;
+        if clear.is_some() {
+            // RFC 7435 §3: less protection than there might be is better than no mail.
+            log::info!("{address}: TLS failed: it {why}; once more in the clear");
+        }
         sender.state = State::AwaitConnection;
         sender.connect_deadline = Some(context.now.instant + context.config.connect_timeout);
         if let Some(request) = self.requests.get_mut(slot) {

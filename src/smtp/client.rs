@@ -7,7 +7,8 @@
 //! [`super::data::DotWriter`] into `out` itself, and then calls [`Client::end_data`]. A binary mail
 //! goes as it is, in one chunk: [`Client::end_envelope_with_chunk`]. What is said of mail and
 //! recipients is said as far as the peer knows the words. With PIPELINING commands go out without
-//! waiting for replies, which still come as events in the order asked. Who has to log in is asked
+//! waiting for replies, which still come as events in the order asked. The owner is told when to
+//! begin TLS, and tells when it stands (`client_tls`). Who has to log in is asked
 //! for each step of that by [`ClientEvent::Login`], before [`ClientEvent::Greeted`]; without it no
 //! mail goes out (`client_login`).
 //!
@@ -25,11 +26,11 @@
 //! Failure: [`ClientEvent::Lost`], after which nothing more happens here. It tells how far the mail
 //! had come, which decides whether another host may be tried now (decisions 6).
 //!
-//! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152; RFC 3030; RFC 3461 §5.2;
-//! RFC 6531 §3.6; RFC 9422.
+//! Read first: RFC 5321 §3, §4.5.3.2; RFC 2920 §3.1; RFC 1870; RFC 6152; RFC 3030; RFC 3207;
+//! RFC 3461 §5.2; RFC 6531 §3.6; RFC 9422.
 
 pub use super::client_event::{
-    ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars, Stage,
+    ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars, Stage, TlsTerms,
 };
 use super::client_login::Steps;
 use super::client_state::{End, Envelope, State};
@@ -48,6 +49,8 @@ use core::time::Duration;
 /// Room in `out` that is enough for any one command.
 pub const COMMAND_BYTES_MAX: usize = 1024;
 
+/// How long a handshake of TLS may take, all of it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the answer to QUIT is waited for.
 const BYE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,17 +60,21 @@ const _: () = assert!(DOMAIN_BYTES_MAX + 64 <= COMMAND_BYTES_MAX);
 
 /// One connection.
 pub struct Client {
-    state: State,
-    parser: ReplyParser,
-    offer: PeerOffer,
-    login: Steps,
-    is_logged_in: bool,
+    pub(super) state: State,
+    pub(super) parser: ReplyParser,
+    pub(super) offer: PeerOffer,
+    /// TLS stands.
+    pub(super) is_secured: bool,
+    /// TLS is to be begun, and the owner is to be told.
+    pub(super) begins_tls: bool,
+    pub(super) login: Steps,
+    pub(super) is_logged_in: bool,
     /// Mails that have begun.
     mails: u32,
     /// The chunk is announced, and the owner is to be told.
     is_going: bool,
     /// When the last reply was taken, there was more behind it.
-    is_ahead: bool,
+    pub(super) is_ahead: bool,
     reply_timeout: Duration,
     deadline: Option<Instant>,
 }
@@ -79,6 +86,8 @@ impl Client {
             state: State::AwaitConnection,
             parser: ReplyParser::new(),
             offer: PeerOffer::default(),
+            is_secured: false,
+            begins_tls: false,
             login: Steps::new(),
             is_logged_in: false,
             mails: 0,
@@ -89,11 +98,14 @@ impl Client {
         }
     }
 
-    /// The connection stands: awaits the greeting. Once, on a new machine.
+    /// The connection stands: awaits the greeting, or TLS. Once, on a new machine.
     pub fn start(&mut self, terms: &ClientTerms<'_>, now: Instant) {
         debug_assert!(self.state == State::AwaitConnection);
         self.reply_timeout = terms.reply_timeout;
-        self.enter(State::AwaitGreeting, now);
+        match terms.tls {
+            TlsTerms::Implicit => self.begin_tls(now),
+            _ => self.enter(State::AwaitGreeting, now),
+        }
     }
 
     /// Takes a prefix of `input`; gives how much, and what it came to. `input` must be able to hold
@@ -112,6 +124,11 @@ impl Client {
         match self.state {
             State::AwaitConnection => return (0, ClientEvent::Wait),
             State::AwaitClose => return (0, ClientEvent::Bye),
+            State::AwaitTls if core::mem::take(&mut self.begins_tls) => {
+                return (0, ClientEvent::BeginTls);
+            }
+            State::AwaitTls if input.is_empty() => return (0, ClientEvent::Wait),
+            State::AwaitTls => return (0, self.lose(Loss::Injected, now)),
             // A step of a login may need all the room there is.
             State::AwaitKey if out.is_empty() => return (0, ClientEvent::Login),
             State::AwaitKey => return (0, ClientEvent::Wait),
@@ -292,7 +309,7 @@ impl Client {
     pub fn quit(&mut self, out: &mut Buffer, now: Instant) {
         match self.state {
             State::AwaitClose | State::AwaitBye => (),
-            State::AwaitConnection | State::AwaitData | State::AwaitFinal => {
+            State::AwaitConnection | State::AwaitTls | State::AwaitData | State::AwaitFinal => {
                 self.enter(State::AwaitClose, now);
             }
             // A peer that does not even take what was said before.
@@ -306,13 +323,21 @@ impl Client {
 
     /// The peer has closed its side, and all input that came before was shown.
     pub fn closed(&mut self, now: Instant) -> ClientEvent {
-        self.lose(Loss::Closed, now)
+        let loss = if self.state == State::AwaitTls { Loss::Tls } else { Loss::Closed };
+        self.lose(loss, now)
     }
 
     /// Gives the connection up if its deadline has passed.
     pub fn timed_out(&mut self, now: Instant) -> ClientEvent {
         match self.deadline {
-            Some(deadline) if deadline <= now => self.lose(Loss::TimedOut, now),
+            Some(deadline) if deadline <= now => {
+                let loss = match self.state {
+                    State::AwaitTls => Loss::Tls,
+                    State::AwaitGreeting if !self.is_secured => Loss::Silent,
+                    _ => Loss::TimedOut,
+                };
+                self.lose(loss, now)
+            }
             _ => ClientEvent::Wait,
         }
     }
@@ -417,13 +442,18 @@ impl Client {
                 say(out, format_args!("EHLO {}\r\n", terms.hostname));
                 self.enter_with(State::AwaitEhlo, ClientEvent::Again, now)
             }
+            // Without extensions there is no STARTTLS.
+            (State::AwaitEhlo, 5) if self.needs_tls(terms) => {
+                self.lose(Loss::NoTls(Some(reply)), now)
+            }
             // RFC 5321 §3.2: a server without extensions refuses EHLO, and gets HELO.
             (State::AwaitEhlo, 5) => {
                 self.offer = PeerOffer::default();
                 say(out, format_args!("HELO {}\r\n", terms.hostname));
                 self.enter_with(State::AwaitHelo, ClientEvent::Again, now)
             }
-            (State::AwaitEhlo | State::AwaitHelo, 2) => self.greeted(terms, now),
+            (State::AwaitEhlo | State::AwaitHelo, 2) => self.greeted(out, terms, now),
+            (State::AwaitStarttls, _) => self.take_starttls_reply(reply, terms, now),
             (State::AwaitAuth, _) => self.take_login_reply(reply, now),
             (State::AwaitGreeting | State::AwaitEhlo | State::AwaitHelo, 4 | 5) => {
                 self.lose(Loss::Greeting(reply), now)
@@ -443,51 +473,6 @@ impl Client {
                 self.enter_with(State::AwaitReset, ClientEvent::NoData(reply), now)
             }
             (State::AwaitReset, 2) => self.enter_with(State::AwaitMail, ClientEvent::Ready, now),
-            _ => self.lose(Loss::Garbage, now),
-        }
-    }
-
-    /// EHLO or HELO is accepted: next comes the login, or the first mail.
-    fn greeted(&mut self, terms: &ClientTerms<'_>, now: Instant) -> ClientEvent {
-        let is_token = match terms.login {
-            LoginTerms::None => {
-                return self.enter_with(State::AwaitMail, ClientEvent::Greeted, now);
-            }
-            LoginTerms::Exposed => return self.lose(Loss::Login(LoginLoss::Exposed), now),
-            // Somebody answers who was not asked.
-            _ if self.is_ahead => return self.lose(Loss::Garbage, now),
-            LoginTerms::Password => false,
-            LoginTerms::Token => true,
-        };
-        match Steps::choose(&self.offer, is_token) {
-            Some(steps) => {
-                self.login = steps;
-                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
-            }
-            None => self.lose(Loss::Login(LoginLoss::NoMechanism(self.offer.auth)), now),
-        }
-    }
-
-    /// The answer to AUTH, or to a response.
-    fn take_login_reply(&mut self, reply: RemoteReply, now: Instant) -> ClientEvent {
-        self.login.heard();
-        match reply.code {
-            235 if !self.login.has_failed() => match self.login.succeed() {
-                Ok(()) => {
-                    self.is_logged_in = true;
-                    self.enter_with(State::AwaitMail, ClientEvent::Greeted, now)
-                }
-                Err(error) => {
-                    let loss = LoginLoss::Failed(self.login.mechanism(), error);
-                    self.lose(Loss::Login(loss), now)
-                }
-            },
-            334 if !self.login.has_failed() => {
-                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
-            }
-            400..=599 => self.lose(Loss::Login(self.login.loss(Some(reply))), now),
-            // After `*` there is nothing that could make it good again.
-            _ if self.login.has_failed() => self.lose(Loss::Login(self.login.loss(None)), now),
             _ => self.lose(Loss::Garbage, now),
         }
     }
@@ -524,7 +509,7 @@ impl Client {
         self.enter_with(State::AwaitEnvelope(envelope), event, now)
     }
 
-    fn lose(&mut self, loss: Loss, now: Instant) -> ClientEvent {
+    pub(super) fn lose(&mut self, loss: Loss, now: Instant) -> ClientEvent {
         let event = match self.state {
             // Nothing is lost behind QUIT.
             State::AwaitBye | State::AwaitClose => ClientEvent::Bye,
@@ -533,17 +518,23 @@ impl Client {
         self.enter_with(State::AwaitClose, event, now)
     }
 
-    fn enter_with(&mut self, state: State, event: ClientEvent, now: Instant) -> ClientEvent {
+    pub(super) fn enter_with(
+        &mut self,
+        state: State,
+        event: ClientEvent,
+        now: Instant,
+    ) -> ClientEvent {
         self.enter(state, now);
         event
     }
 
     /// Every way into a state arms its deadline; an envelope enters itself with each reply.
-    fn enter(&mut self, state: State, now: Instant) {
+    pub(super) fn enter(&mut self, state: State, now: Instant) {
         log::trace!("client: {} -> {}", self.state.name(), state.name());
         self.state = state;
         self.deadline = match state {
             State::AwaitConnection | State::AwaitMail | State::AwaitClose => None,
+            State::AwaitTls => Some(now + self.reply_timeout.min(HANDSHAKE_TIMEOUT)),
             // Nothing hangs on it, and a slot is kept by it.
             State::AwaitBye => Some(now + self.reply_timeout.min(BYE_TIMEOUT)),
             // RFC 5321 §4.5.3.2.6: the peer may be storing the message.
@@ -581,7 +572,7 @@ fn fits_in_xtext(text: &str, most: usize) -> bool {
     !text.is_empty() && text.bytes().map(coded).sum::<usize>() <= most
 }
 
-fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
+pub(super) fn say(out: &mut Buffer, text: fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "room for a command was kept");
 }
@@ -598,7 +589,12 @@ mod tests {
         let minutes = Duration::from_secs(300);
         let mut client = Client::new();
         client.start(
-            &ClientTerms { hostname: "a", reply_timeout: minutes, login: LoginTerms::None },
+            &ClientTerms {
+                hostname: "a",
+                reply_timeout: minutes,
+                tls: TlsTerms::None,
+                login: LoginTerms::None,
+            },
             now,
         );
         assert_eq!(client.deadline(), Some(now + minutes));
@@ -609,6 +605,7 @@ mod tests {
     const TERMS: ClientTerms<'_> = ClientTerms {
         hostname: "relay.example",
         reply_timeout: Duration::from_secs(300),
+        tls: TlsTerms::None,
         login: LoginTerms::None,
     };
     const NOW: Instant = Instant::from_millis(0);
@@ -622,10 +619,19 @@ mod tests {
     }
 
     fn run(client: &mut Client, input: &[u8], out: &mut Buffer) -> Vec<String> {
+        run_by(client, input, out, &TERMS)
+    }
+
+    fn run_by(
+        client: &mut Client,
+        input: &[u8],
+        out: &mut Buffer,
+        terms: &ClientTerms<'_>,
+    ) -> Vec<String> {
         let mut events = Vec::new();
         let mut rest = input;
         loop {
-            let (consumed, event) = client.step(rest, out, &TERMS, NOW);
+            let (consumed, event) = client.step(rest, out, terms, NOW);
             client.check_invariants();
             rest = &rest[consumed..];
             match event {
@@ -653,6 +659,32 @@ mod tests {
         ));
         assert!(!client.is_ready());
         assert_eq!(run(&mut client, &input[16..], &mut out), ["Lost(Garbage, BeforeMail)"]);
+    }
+
+    /// Threats 2: whatever stands behind the answer to STARTTLS, or before the question.
+    #[test]
+    fn nothing_comes_with_the_answer_to_starttls() {
+        let terms = ClientTerms { tls: TlsTerms::Starttls, ..TERMS };
+        let hello = "220 mx\r\n250-mx\r\n250 STARTTLS\r\n";
+        for (input, is_injected) in [
+            (format!("{hello}220 go\r\n"), true),
+            (format!("{hello}250 x\r\n"), true),
+            (hello.to_owned(), false),
+        ] {
+            let (mut out, mut client) = (Buffer::new(4096), Client::new());
+            client.start(&terms, NOW);
+            let events = run_by(&mut client, input.as_bytes(), &mut out, &terms);
+            let lost = if is_injected { &["Lost(Injected, BeforeMail)"][..] } else { &[] };
+            assert_eq!(events, lost, "{input}");
+        }
+        for behind in ["\r", "250 x\r\n", "220 go\r\n", "\x16\x03\x03"] {
+            let (mut out, mut client) = (Buffer::new(4096), Client::new());
+            client.start(&terms, NOW);
+            assert!(run_by(&mut client, hello.as_bytes(), &mut out, &terms).is_empty());
+            let answer = format!("220 go\r\n{behind}");
+            let events = run_by(&mut client, answer.as_bytes(), &mut out, &terms);
+            assert_eq!(events, ["Lost(Injected, BeforeMail)"], "{behind:?}");
+        }
     }
 
     #[test]

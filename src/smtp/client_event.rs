@@ -16,8 +16,24 @@ pub struct ClientTerms<'a> {
     /// From a command to its reply, and between two bytes of a message that the peer takes; twice
     /// as long after the final dot (RFC 5321 §4.5.3.2: five and ten minutes).
     pub reply_timeout: Duration,
+    /// Whether to speak TLS before anything else is said.
+    pub tls: TlsTerms,
     /// Whether to log in before any mail.
     pub login: LoginTerms,
+}
+
+/// Whether and when TLS is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlsTerms {
+    /// Never.
+    #[default]
+    None,
+    /// From the first byte on.
+    Implicit,
+    /// Behind STARTTLS, and no mail without.
+    Starttls,
+    /// Behind STARTTLS if the peer offers that, else in the clear.
+    IfOffered,
 }
 
 /// Whether to log in, and how.
@@ -63,6 +79,9 @@ pub enum ClientEvent {
     /// EHLO or HELO is accepted, and so is the login if there was one: the first mail may begin, if
     /// `Client::is_ready`.
     Greeted,
+    /// TLS is to be begun, and `Client::secured` to be called when its handshake is over. Nothing
+    /// that came before is left in the input.
+    BeginTls,
     /// The next step of the login is due: `Client::log_in`.
     Login,
     /// The answer to MAIL. When it is a refusal, end the envelope; what is still answered to
@@ -99,6 +118,14 @@ pub enum Loss {
     Closed,
     /// The deadline passed.
     TimedOut,
+    /// TLS must be, and the peer does not offer it, or has said that to STARTTLS.
+    NoTls(Option<RemoteReply>),
+    /// Somebody has put more behind the answer to STARTTLS, where everyone can (threats 2).
+    Injected,
+    /// TLS was begun and came to nothing.
+    Tls,
+    /// It did not greet us in time: it may be waiting for TLS.
+    Silent,
     /// We are not logged in.
     Login(LoginLoss),
 }

@@ -14,13 +14,15 @@
 //!
 //! Read first: RFC 4954 §4, §6; RFC 7628 §3.2.
 
-use super::client::LoginLoss;
+use super::client::{Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss};
+use super::client_state::State;
 use super::peer_offer::PeerOffer;
 use super::reply::RemoteReply;
 use super::sasl::client::{ClientError, Exchange, Login, SecretKind, choose, status_of};
 use super::sasl::{Crypto, Encoded, Mechanism, encode, encoded_len};
 use crate::base::buffer::{Buffer, Text};
 use crate::base::secret::Secret;
+use crate::base::time::Instant;
 use crate::limits::{REMOTE_LINE_BYTES_MAX, SASL_MESSAGE_BYTES_MAX};
 
 /// A command line with its CRLF that every server takes (RFC 5321 §4.5.3.1.4).
@@ -179,6 +181,53 @@ impl Steps {
             (Some(error), _) => LoginLoss::Failed(self.mechanism, error),
             (None, Some(reply)) => LoginLoss::Refused(self.mechanism, reply, self.token_status),
             (None, None) => LoginLoss::Failed(self.mechanism, ClientError::Challenge),
+        }
+    }
+}
+
+impl Client {
+    /// Next comes the login, or the first mail.
+    pub(super) fn begin_login(&mut self, terms: &ClientTerms<'_>, now: Instant) -> ClientEvent {
+        let is_token = match terms.login {
+            LoginTerms::None => {
+                return self.enter_with(State::AwaitMail, ClientEvent::Greeted, now);
+            }
+            LoginTerms::Exposed => return self.lose(Loss::Login(LoginLoss::Exposed), now),
+            // Somebody answers who was not asked.
+            _ if self.is_ahead => return self.lose(Loss::Garbage, now),
+            LoginTerms::Password => false,
+            LoginTerms::Token => true,
+        };
+        match Steps::choose(&self.offer, is_token) {
+            Some(steps) => {
+                self.login = steps;
+                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
+            }
+            None => self.lose(Loss::Login(LoginLoss::NoMechanism(self.offer.auth)), now),
+        }
+    }
+
+    /// The answer to AUTH, or to a response.
+    pub(super) fn take_login_reply(&mut self, reply: RemoteReply, now: Instant) -> ClientEvent {
+        self.login.heard();
+        match reply.code {
+            235 if !self.login.has_failed() => match self.login.succeed() {
+                Ok(()) => {
+                    self.is_logged_in = true;
+                    self.enter_with(State::AwaitMail, ClientEvent::Greeted, now)
+                }
+                Err(error) => {
+                    let loss = LoginLoss::Failed(self.login.mechanism(), error);
+                    self.lose(Loss::Login(loss), now)
+                }
+            },
+            334 if !self.login.has_failed() => {
+                self.enter_with(State::AwaitKey, ClientEvent::Again, now)
+            }
+            400..=599 => self.lose(Loss::Login(self.login.loss(Some(reply))), now),
+            // After `*` there is nothing that could make it good again.
+            _ if self.login.has_failed() => self.lose(Loss::Login(self.login.loss(None)), now),
+            _ => self.lose(Loss::Garbage, now),
         }
     }
 }

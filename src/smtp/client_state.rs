@@ -8,6 +8,10 @@ pub(super) enum State {
     AwaitGreeting,
     AwaitEhlo,
     AwaitHelo,
+    /// The answer to STARTTLS.
+    AwaitStarttls,
+    /// The caller's handshake.
+    AwaitTls,
     /// The caller's key, for the next step of a login.
     AwaitKey,
     /// The answer to a step of a login.
@@ -70,6 +74,8 @@ impl State {
             State::AwaitGreeting => "AwaitGreeting",
             State::AwaitEhlo => "AwaitEhlo",
             State::AwaitHelo => "AwaitHelo",
+            State::AwaitStarttls => "AwaitStarttls",
+            State::AwaitTls => "AwaitTls",
             State::AwaitKey => "AwaitKey",
             State::AwaitAuth => "AwaitAuth",
             State::AwaitMail => "AwaitMail",

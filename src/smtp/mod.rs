@@ -9,6 +9,7 @@ pub mod client;
 mod client_event;
 mod client_login;
 mod client_state;
+mod client_tls;
 pub mod command;
 pub mod data;
 mod deadline;

@@ -22,6 +22,8 @@ pub struct PeerOffer {
     pub pipelining: bool,
     /// BINARYMIME, with the CHUNKING that it needs.
     pub binary: bool,
+    /// STARTTLS.
+    pub starttls: bool,
     /// SMTPUTF8.
     pub utf8: bool,
     /// DSN.
@@ -56,6 +58,8 @@ impl PeerOffer {
             self.eight_bit_mime = true;
         } else if is(b"PIPELINING") {
             self.pipelining = true;
+        } else if is(b"STARTTLS") {
+            self.starttls = true;
         } else if is(b"SMTPUTF8") {
             self.utf8 = true;
         } else if is(b"DSN") {

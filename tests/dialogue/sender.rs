@@ -7,6 +7,8 @@
 //!     abandon FROM TO                     given up once it has been named
 //!     login USER PASSWORD                 first of all; token USER TOKEN likewise
 //!     exposed                             nothing protects the connection
+//!     tls WHEN                            implicit, starttls, offered: as its terms have it
+//!     secured                             the handshake that was asked for is over
 //!     wait N                              N seconds pass
 //!     close                               the peer closes
 //!
@@ -18,7 +20,7 @@ use mote::base::buffer::Buffer;
 use mote::base::time::Instant;
 use mote::mail::address::Address;
 use mote::smtp::client::{
-    COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, LoginTerms, Particulars,
+    COMMAND_BYTES_MAX, Client, ClientEvent, ClientTerms, LoginTerms, Particulars, TlsTerms,
 };
 use mote::smtp::data::DotWriter;
 use mote::smtp::deliver_by::DeliverBy;
@@ -108,7 +110,7 @@ impl Mail {
 impl Sender {
     pub(crate) fn new(script: &[Line], mode: Mode) -> Sender {
         let mut mails: VecDeque<Mail> = VecDeque::new();
-        let (mut key, mut login) = (Default::default(), LoginTerms::None);
+        let (mut key, mut login, mut tls) = (Default::default(), LoginTerms::None, TlsTerms::None);
         for line in script {
             let Line::Owner(words) = line else { continue };
             let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
@@ -117,6 +119,14 @@ impl Sender {
                 "say" => mails.back_mut().unwrap().say(rest),
                 "login" => (key, login) = (key_of(), LoginTerms::Password),
                 "token" => (key, login) = (key_of(), LoginTerms::Token),
+                "tls" => {
+                    tls = match rest {
+                        "implicit" => TlsTerms::Implicit,
+                        "starttls" => TlsTerms::Starttls,
+                        "offered" => TlsTerms::IfOffered,
+                        _ => panic!("what is {rest}?"),
+                    }
+                }
                 "exposed" => login = LoginTerms::Exposed,
                 _ => mails.extend(Mail::read(words)),
             }
@@ -127,6 +137,7 @@ impl Sender {
             terms: ClientTerms {
                 hostname: "relay.example",
                 reply_timeout: Duration::from_secs(300),
+                tls,
                 login,
             },
             key,
@@ -289,7 +300,7 @@ impl Sender {
 }
 
 impl Player for Sender {
-    const HAPPENINGS: &[&str] = &["wait", "close"];
+    const HAPPENINGS: &[&str] = &["wait", "close", "secured"];
 
     fn is_input(line: &Line) -> bool {
         matches!(line, Line::Server(_))
@@ -306,6 +317,10 @@ impl Player for Sender {
                 self.now = self.now + Duration::from_secs(seconds.parse().unwrap());
                 let event = self.client.timed_out(self.now);
                 self.handle(event);
+            }
+            ["secured"] => {
+                self.client.secured(&mut self.out, &self.terms, self.now);
+                self.run();
             }
             ["close"] => {
                 let event = self.client.closed(self.now);

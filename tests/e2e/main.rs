@@ -36,3 +36,5 @@ mod syncs;
 #[cfg(feature = "tls")]
 mod times;
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_out;

@@ -110,6 +110,26 @@ impl Server {
         Some(Server::start(python, folder, port))
     }
 
+    /// A next hop that speaks TLS with that certificate, as `tls_hop.py` describes.
+    pub(crate) fn tls_hop(
+        cert: &Path,
+        key: &Path,
+        how: &str,
+        options: &[String],
+    ) -> Option<Server> {
+        let (mut python, folder, port) =
+            (command("python3", "python3")?, TempDir::new().unwrap(), free_port());
+        python.arg(script("tls_hop.py")).arg(port.to_string()).arg(folder.path().join("heard"));
+        python.arg(cert).arg(key).arg(how).args(options);
+        Some(Server::start(python, folder, port))
+    }
+
+    /// What `tls_hop.py` has written down.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("heard")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Its logins so far: mechanism, and good or bad.
     pub(crate) fn logins(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("received.logins")).unwrap_or_default();

@@ -177,7 +177,7 @@ fn faulty_lines_end_serve_and_check_with_78() {
     let _running = shared();
     for lines in [
         "relai = smtp://127.0.0.1:26",
-        "relay = smtps://127.0.0.1",
+        "relay = smpts://127.0.0.1",
         "relay = hold\nrelay = hold",
         "message-size = much",
         "[route *]\nvia = nowhere",

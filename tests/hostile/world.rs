@@ -11,8 +11,8 @@ use mote::base::time::{Instant, Now, UnixTime};
 use mote::config::{Host, parse};
 use mote::daemon::turn::{Daemon, Door, batch_max};
 use mote::daemon::world::{
-    Accepted, Addresses, Clock, Event, Failure, MailHosts, Net, NetError, Peer, ResolveError,
-    Resolver, Secured, Side, Token, Transfer,
+    Accepted, Addresses, Clock, Event, Failure, MailHosts, Net, NetError, NetWords, Peer,
+    Protection, ResolveError, Resolver, Secured, Side, Token, Transfer,
 };
 use mote::intake::drop_directory::{DropDirectory, DropError, DropFile, DropName};
 use mote::queue::disk::{Block, Disk, DiskError};
@@ -326,11 +326,19 @@ impl Net for World {
     }
 
     /// Nobody speaks TLS here.
-    fn secure(&mut self, _: Token, _: Side, _: Emptiness) -> Result<(), NetError> {
-        Err(NetError::Tls)
+    fn secure(&mut self, _: Token, _: Side<'_>, _: Emptiness) -> Result<(), NetWords> {
+        Err("has no TLS".into())
     }
 
     fn secured(&mut self, _: Token) -> Option<Secured> {
+        None
+    }
+
+    fn protection(&mut self, _: Token) -> Option<Protection> {
+        None
+    }
+
+    fn tls_trouble(&mut self, _: Token) -> Option<NetWords> {
         None
     }
 

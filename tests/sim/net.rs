@@ -7,7 +7,9 @@ use super::rng::Rng;
 use super::shadow::Delivery;
 use super::world::{Happening, World, note};
 use mote::base::buffer::Emptiness;
-use mote::daemon::world::{Accepted, Event, NetError, Peer, Secured, Side, Token, Transfer};
+use mote::daemon::world::{
+    Accepted, Event, NetError, NetWords, Peer, Protection, Secured, Side, Token, Transfer,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 pub type ConnId = u32;
@@ -514,11 +516,19 @@ impl mote::daemon::world::Net for World {
     }
 
     /// Nobody speaks TLS here.
-    fn secure(&mut self, _: Token, _: Side, _: Emptiness) -> Result<(), NetError> {
-        Err(NetError::Tls)
+    fn secure(&mut self, _: Token, _: Side<'_>, _: Emptiness) -> Result<(), NetWords> {
+        Err("has no TLS".into())
     }
 
     fn secured(&mut self, _: Token) -> Option<Secured> {
+        None
+    }
+
+    fn protection(&mut self, _: Token) -> Option<Protection> {
+        None
+    }
+
+    fn tls_trouble(&mut self, _: Token) -> Option<NetWords> {
         None
     }
 

@@ -1,9 +1,10 @@
-//! A listener's certificate and key, from their files to what rustls signs with.
+//! A certificate and its key, from their files to what rustls signs with: a listener's, or our own
+//! as a client.
 //!
-//! The files are looked at again by whoever begins a handshake, at most every [`LOOK_EVERY`], and
-//! at HUP; what has changed is taken into use by the next handshake. If it cannot be used, the old
-//! pair stays in use and a warning names the file and the reason; a pair of which one file is new
-//! already and the other not yet is such a case, and is over with the next look.
+//! A listener's files are looked at again by whoever begins a handshake, at most every
+//! [`LOOK_EVERY`], and at HUP; what has changed is taken into use by the next handshake. If it
+//! cannot be used, the old pair stays in use and a warning names the file and the reason; a pair of
+//! which one file is new already and the other not yet is such a case, over with the next look.
 //!
 //! A key that others can read is refused (threats 19). Certificates: RSA, ECDSA with P-256 or
 //! P-384, Ed25519; keys in PKCS#8, SEC1 or PKCS#1. What was read of a key is overwritten.
@@ -142,31 +143,37 @@ fn stamps(files: &Files) -> [Stamp; 2] {
     })
 }
 
-/// Whether the files can be used, for `mote check` and the start.
+/// Whether the files can be used, for `mote check` and the start; a listener's or our own.
 pub fn examine(files: &Files) -> Result<(), Unusable> {
     load(files).map(drop)
 }
 
 fn load(files: &Files) -> Result<Arc<ServerConfig>, Unusable> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = read_chain(&files.cert)?;
-    let mut key = read_key(&files.key)?;
+    let certified = certified(&files.cert, &files.key)?;
+    server_config(certified, provider)
+        .map_err(|error| unusable(&files.cert, &format!("cannot be used: {error}")))
+}
+
+/// What to sign with.
+pub(super) fn certified(cert: &Path, key_file: &Path) -> Result<CertifiedKey, Unusable> {
+    let chain = read_chain(cert)?;
+    let mut key = read_key(key_file)?;
     let signing = any_supported_type(&key);
     key.zeroize();
     let signing = signing.map_err(|_| {
         let reason = "a key of this kind cannot be used; RSA (2048 bits or more), ECDSA (P-256, \
                       P-384) and Ed25519 can";
-        unusable(&files.key, reason)
+        unusable(key_file, reason)
     })?;
     let certified = CertifiedKey::new(chain, signing);
     certified.keys_match().map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            unusable(&files.key, "this is not the key of that certificate")
+            unusable(key_file, "this is not the key of that certificate")
         }
-        _ => unusable(&files.cert, "the certificate is damaged; make or fetch it again"),
+        _ => unusable(cert, "the certificate is damaged; make or fetch it again"),
     })?;
-    server_config(certified, provider)
-        .map_err(|error| unusable(&files.cert, &format!("cannot be used: {error}")))
+    Ok(certified)
 }
 
 /// TLS 1.2 and 1.3, no tickets, no sessions to resume: nothing is kept of a connection that is

@@ -13,20 +13,23 @@
 //! socket would not take of the last record sent. While a record is
 //! decrypted, rustls holds it once more.
 //!
-//! A connection that fails says so once in the log, sends its alert, and fails for ever.
+//! A connection that fails says so once, in the log if the peer is a client, else by
+//! [`Connection::trouble`]; it sends its alert, and fails for ever.
 //!
 //! Read first: RFC 8446 §5, §6; RFC 5246 §6.2; rustls's `unbuffered` module.
 
 use super::outbox::Outbox;
+use super::outgoing::Outgoing;
 use super::pool::{Lease, Record};
 use super::progress::Step;
 use super::trouble::Trouble;
 use super::{Tls, Wire};
-use crate::daemon::world::{NetError, Token, Transfer};
+use crate::daemon::world::{NetError, NetWords, Protection, Token, Transfer};
 use crate::intake::peer;
 use core::net::IpAddr;
+use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ContentType, ProtocolVersion};
+use rustls::{CommonState, ContentType, ProtocolVersion};
 use std::io::{self, Write};
 
 /// Type, version and length of a record.
@@ -39,10 +42,10 @@ pub(super) const WIRE_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's head.
 pub struct Connection {
-    pub(super) session: UnbufferedServerConnection,
+    pub(super) session: Session,
     pub(super) token: Token,
     pub(super) address: IpAddr,
-    listener: u8,
+    peer: Role,
     /// TLS begins with the first byte of the connection.
     is_implicit: bool,
     pub(super) stage: Stage,
@@ -56,6 +59,29 @@ pub struct Connection {
     pub(super) outbox: Outbox,
     /// How much text the last record in `outbox` holds, which the caller still offers.
     owed: usize,
+}
+
+/// rustls's part.
+pub(super) enum Session {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+impl Session {
+    pub(super) fn state(&self) -> &CommonState {
+        match self {
+            Session::Server(session) => session,
+            Session::Client(session) => session,
+        }
+    }
+}
+
+/// What the peer is.
+pub(super) enum Role {
+    /// A client, who came in through that listener.
+    Client { listener: u8 },
+    /// A server, to which we are one.
+    NextHop(Box<Outgoing>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,17 +109,17 @@ pub(super) enum Filled {
 
 impl Connection {
     pub(super) fn new(
-        session: UnbufferedServerConnection,
+        session: Session,
         token: Token,
         address: IpAddr,
-        listener: u8,
+        peer: Role,
         is_implicit: bool,
     ) -> Connection {
         Connection {
             session,
             token,
             address,
-            listener,
+            peer,
             is_implicit,
             stage: Stage::Fresh,
             head: [0; HEAD_BYTES],
@@ -110,13 +136,40 @@ impl Connection {
         if !matches!(self.stage, Stage::Open | Stage::HalfOpen) {
             return None;
         }
-        let version = match self.session.protocol_version() {
+        let state = self.session.state();
+        let version = match state.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",
         };
-        let suite = self.session.negotiated_cipher_suite().map(|suite| suite.suite());
+        let suite = state.negotiated_cipher_suite().map(|suite| suite.suite());
         let cipher = suite.and_then(|suite| suite.as_str()).unwrap_or("unknown");
         Some(peer::Secured { version, cipher })
+    }
+
+    /// What was agreed on with a next hop, once the handshake is over.
+    pub fn protection(&self) -> Option<Protection> {
+        let secured = self.secured()?;
+        let Role::NextHop(next_hop) = &self.peer else { return None };
+        Some(Protection { version: secured.version, is_verified: next_hop.is_verified() })
+    }
+
+    /// What went wrong with a next hop, and what to change.
+    pub fn trouble(&self) -> Option<NetWords> {
+        match &self.peer {
+            Role::NextHop(next_hop) => next_hop.trouble(),
+            Role::Client { .. } => None,
+        }
+    }
+
+    /// True when we are the client, and so speak first.
+    pub(super) fn is_outgoing(&self) -> bool {
+        matches!(self.peer, Role::NextHop(_))
+    }
+
+    /// Says hello to a next hop, as its client has to.
+    pub(super) fn greet<S: Wire>(&mut self, socket: &mut S, tls: &mut Tls) -> Result<(), Trouble> {
+        tls.spare.clear();
+        self.step(socket, &mut [], &mut tls.spare, &mut tls.scratch).map(drop)
     }
 
     /// True when the peer never spoke TLS, and may be told so in the clear.
@@ -202,7 +255,7 @@ impl Connection {
             _ => {}
         }
         if let Some(lease) = self.lease.take() {
-            tls.pool.give_back(lease);
+            tls.pools.of(self.is_outgoing()).give_back(lease);
         }
         tls.forget(self.token);
         self.stage = Stage::Failed;
@@ -219,13 +272,15 @@ impl Connection {
         let head = self.head.get(..usize::from(self.head_len)).unwrap_or_default();
         let mut is_text = head.first().is_some_and(u8::is_ascii_graphic);
         if let Some(lease) = self.lease.take() {
-            if let Some(record) = tls.pool.record(&lease) {
+            let pool = tls.pools.of(self.is_outgoing());
+            if let Some(record) = pool.record(&lease) {
                 is_text |= record.wire().first().is_some_and(u8::is_ascii_graphic);
             }
-            tls.pool.give_back(lease);
+            pool.give_back(lease);
         }
-        tls.pool.forget(self.token);
-        if trouble == Trouble::NotTls && self.is_implicit && is_text {
+        tls.pools.forget(self.token);
+        let may_be_told = self.is_implicit && !self.is_outgoing();
+        if trouble == Trouble::NotTls && may_be_told && is_text {
             self.stage = Stage::Plain;
             return Transfer::Failed(NetError::NotTls);
         }
@@ -250,7 +305,8 @@ impl Connection {
         lease: Lease,
         tls: &mut Tls,
     ) -> Result<Filled, Trouble> {
-        let Tls { pool, scratch, now, .. } = tls;
+        let Tls { pools, scratch, now, .. } = tls;
+        let pool = pools.of(self.is_outgoing());
         let Some(record) = pool.record(&lease) else {
             return Err(Trouble::Protocol("it has lost its buffer"));
         };
@@ -273,7 +329,9 @@ impl Connection {
     /// command and every message has an end of its own.
     fn end(&mut self, tls: &mut Tls) -> Transfer {
         match self.stage {
-            Stage::Fresh if self.head_len == 0 => self.stage = Stage::Failed,
+            Stage::Fresh if self.head_len == 0 && !self.is_outgoing() => {
+                self.stage = Stage::Failed;
+            }
             Stage::Fresh | Stage::Handshake => {
                 self.complain(Trouble::Left, tls);
                 self.stage = Stage::Failed;
@@ -356,7 +414,10 @@ impl Connection {
     pub(super) fn recognise(&mut self, wire: &[u8]) -> Result<(), Trouble> {
         if let (Stage::Fresh, Some(first)) = (self.stage, wire.first()) {
             self.stage = Stage::Handshake;
-            if *first != u8::from(ContentType::Handshake) {
+            let is_alert = *first == u8::from(ContentType::Alert);
+            // A server may refuse the hello without one of its own.
+            let is_answer = is_alert && self.is_outgoing();
+            if *first != u8::from(ContentType::Handshake) && !is_answer {
                 return Err(Trouble::NotTls);
             }
         }
@@ -364,8 +425,9 @@ impl Connection {
     }
 
     fn take_buffer(&mut self, tls: &mut Tls) -> Option<Lease> {
-        let lease = tls.pool.take(self.token, self.address, tls.now)?;
-        if let Some(record) = tls.pool.record(&lease) {
+        let pool = tls.pools.of(self.is_outgoing());
+        let lease = pool.take(self.token, self.address, tls.now)?;
+        if let Some(record) = pool.record(&lease) {
             let head = self.head.get(..usize::from(self.head_len)).unwrap_or_default();
             if let Some(room) = record.room().get_mut(..head.len()) {
                 room.copy_from_slice(head);
@@ -392,14 +454,19 @@ impl Connection {
         true
     }
 
-    /// One line for the log.
-    fn complain(&self, trouble: Trouble, tls: &Tls) {
-        log::info!(
-            "listen {}: TLS with {} failed: {}",
-            tls.listener(self.listener),
-            self.address,
-            trouble.text()
-        );
+    /// One line for the log; or, of a next hop, words for whoever asks.
+    fn complain(&mut self, trouble: Trouble, tls: &Tls) {
+        match &mut self.peer {
+            Role::NextHop(next_hop) => {
+                next_hop.complain(trouble.text_of_next_hop(self.is_implicit))
+            }
+            Role::Client { listener } => log::info!(
+                "listen {}: TLS with {} failed: {}",
+                tls.listener(*listener),
+                self.address,
+                trouble.text()
+            ),
+        }
     }
 }
 

@@ -66,11 +66,11 @@ impl Connection {
                 return Ok(Filled::More(count));
             }
             if !fits || !take_whole(socket, &head, body, &mut tls.spare) {
-                tls.pool.wait(self.token, self.address);
+                tls.pools.of(self.is_outgoing()).wait(self.token, self.address);
                 return done(count, Transfer::NotReady);
             }
             self.head_len = 0;
-            tls.pool.forget(self.token);
+            tls.pools.forget(self.token);
             let used = self.use_whole(socket, room, &mut tls.spare, &mut tls.scratch);
             tls.spare.wipe();
             match used? {

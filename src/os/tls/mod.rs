@@ -8,12 +8,15 @@
 //! ended by the rules of the pool.
 //!
 //! `progress` goes through rustls's states, `cramped` is about reading while no buffer is free,
-//! `certificate` reads and watches the files, `trouble` has the words for what goes wrong.
+//! `certificate` reads and watches the files of a listener, `outgoing` is our side as a client,
+//! `judge` says whether a next hop is who it should be, `trouble` has words for what goes wrong.
 
 mod certificate;
 mod connection;
 mod cramped;
+mod judge;
 mod outbox;
+mod outgoing;
 mod pool;
 mod progress;
 #[cfg(test)]
@@ -22,11 +25,13 @@ mod trouble;
 
 pub use certificate::{Files, Unusable, examine};
 pub use connection::Connection;
+pub use judge::examine_ca;
 
-use crate::daemon::world::{NetError, Token};
+use crate::daemon::world::{NetError, NetWords, NextHop, Token};
 use certificate::Identity;
+use connection::{Role, Session};
 use core::net::IpAddr;
-use pool::{Pool, Record};
+use pool::{Pools, Record};
 use rustls::server::UnbufferedServerConnection;
 use std::io::{self, Read, Write};
 use std::time::Instant;
@@ -44,7 +49,7 @@ pub trait Wire: Read + Write {
 /// See the module's head.
 pub struct Tls {
     identities: Vec<Option<Identity>>,
-    pool: Pool,
+    pools: Pools,
     /// For records that have come as a whole while no buffer is free.
     spare: Record,
     /// Where records are sealed before the socket takes them.
@@ -66,6 +71,7 @@ impl Tls {
         if files.iter().all(Option::is_none) {
             return Ok(None);
         }
+        let buffers = (usize::from(tokens) / 4).clamp(BUFFERS.0, BUFFERS.1);
         let open = |files: &Option<Files>| match files {
             None => Ok(None),
             Some(files) => match Identity::open(files, now) {
@@ -74,16 +80,25 @@ impl Tls {
             },
         };
         let identities = files.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Some(Tls::new(identities, buffers, tokens, now)))
+    }
+
+    /// For next hops, where no listener has a certificate.
+    pub fn for_next_hops(tokens: u16, now: Instant) -> Option<Tls> {
+        Some(Tls::new(Vec::new(), 0, tokens, now))
+    }
+
+    fn new(identities: Vec<Option<Identity>>, buffers: usize, tokens: u16, now: Instant) -> Tls {
         let tokens = usize::from(tokens);
-        Ok(Some(Tls {
+        Tls {
             identities,
-            pool: Pool::new((tokens / 4).clamp(BUFFERS.0, BUFFERS.1), tokens),
+            pools: Pools::new(buffers, tokens),
             spare: Record::new(),
             scratch: vec![0; pool::RECORD_BYTES_MAX].into_boxed_slice(),
             now,
             // Each may be told both in one turn.
             events: Vec::with_capacity(2 * tokens),
-        }))
+        }
     }
 
     /// The config was read again, and names these certificates.
@@ -106,23 +121,41 @@ impl Tls {
         let identity = self.identities.get_mut(usize::from(listener)).and_then(Option::as_mut);
         let config = identity.ok_or(NetError::Tls)?.config(self.now);
         let session = UnbufferedServerConnection::new(config).map_err(|_| NetError::Tls)?;
-        Ok(Connection::new(session, token, address, listener, is_implicit))
+        let (session, role) = (Session::Server(session), Role::Client { listener });
+        Ok(Connection::new(session, token, address, role, is_implicit))
+    }
+
+    /// The client's side of a connection to a next hop, which has been greeted.
+    pub fn call<S: Wire>(
+        &mut self,
+        next_hop: &NextHop<'_>,
+        token: Token,
+        socket: &mut S,
+    ) -> Result<Connection, NetWords> {
+        let (session, outgoing) = outgoing::open(next_hop)?;
+        let (session, role) = (Session::Client(session), Role::NextHop(Box::new(outgoing)));
+        let is_implicit = next_hop.is_implicit;
+        let mut connection = Connection::new(session, token, next_hop.address, role, is_implicit);
+        connection
+            .greet(socket, self)
+            .map_err(|trouble| NetWords::from(trouble.text_of_next_hop(is_implicit)))?;
+        Ok(connection)
     }
 
     /// A turn begins at `now`.
     pub fn begin_turn(&mut self, now: Instant) {
         self.now = now;
-        self.pool.begin_turn();
+        self.pools.begin_turn();
     }
 
     /// Somebody who holds a buffer too long: to be ended by [`Tls::end`].
     pub fn overdue(&self) -> Option<Token> {
-        self.pool.overdue(self.now).map(|(token, _)| token)
+        self.pools.overdue(self.now).map(|(token, _)| token)
     }
 
     /// Ends the connection, which is [`Tls::overdue`].
     pub fn end<S: Write>(&mut self, connection: &mut Connection, socket: &mut S) {
-        if let Some((token, why)) = self.pool.overdue(self.now) {
+        if let Some((token, why)) = self.pools.overdue(self.now) {
             connection.fail(Trouble::Overdue(why), socket, self);
             self.tell(token, true);
         }
@@ -130,7 +163,7 @@ impl Tls {
 
     /// Buffers that are free go to those who wait.
     pub fn serve_waiting(&mut self) {
-        while let Some(token) = self.pool.promise() {
+        while let Some(token) = self.pools.promise() {
             self.tell(token, false);
         }
     }
@@ -142,7 +175,7 @@ impl Tls {
 
     /// When the next turn must begin, though nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.has_events() { Some(self.now) } else { self.pool.deadline(self.now) }
+        if self.has_events() { Some(self.now) } else { self.pools.deadline(self.now) }
     }
 
     /// True while somebody is to be told.
@@ -160,7 +193,7 @@ impl Tls {
 
     /// The connection is gone: nothing that was meant for it shall reach who comes next.
     fn forget(&mut self, token: Token) {
-        self.pool.forget(token);
+        self.pools.forget(token);
         self.events.retain(|(told, _)| *told != token);
     }
 

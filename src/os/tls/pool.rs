@@ -11,6 +11,10 @@
 //! - one address holds at most half of them, a /64 of IPv6 being one address;
 //! - who waits is served in the order that they came, and whoever comes later does not pass them.
 //!
+//! There are two pools of this kind ([`Pools`]), so that clients take nothing from next hops. In
+//! the one for next hops an address does not close its own connections by waiting for itself:
+//! several to one relay over a slow line are no attack.
+//!
 //! Not here: sockets, TLS. The caller brings the time. Nothing allocates after it has been made.
 
 use crate::daemon::world::Token;
@@ -26,6 +30,60 @@ pub(super) const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a buffer may be held while somebody waits for one.
 const CONTENDED_HOLD_MAX: Duration = Duration::from_secs(2);
+
+/// Buffers for next hops (decisions 13).
+const OUTGOING: usize = 2;
+
+/// The pools of both directions.
+pub(super) struct Pools {
+    /// For those who come in.
+    pub(super) incoming: Pool,
+    /// For next hops.
+    pub(super) outgoing: Pool,
+}
+
+impl Pools {
+    /// `count` buffers for those who come in, and [`OUTGOING`] for next hops.
+    pub(super) fn new(count: usize, tokens: usize) -> Pools {
+        let mut outgoing = Pool::new(OUTGOING, tokens);
+        outgoing.is_patient = true;
+        Pools { incoming: Pool::new(count, tokens), outgoing }
+    }
+
+    pub(super) fn of(&mut self, is_outgoing: bool) -> &mut Pool {
+        if is_outgoing { &mut self.outgoing } else { &mut self.incoming }
+    }
+
+    /// The connection is gone: it waits for nothing.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.both_mut().for_each(|pool| pool.forget(token));
+    }
+
+    /// See [`Pool::begin_turn`].
+    pub(super) fn begin_turn(&mut self) {
+        self.both_mut().for_each(Pool::begin_turn);
+    }
+
+    /// See [`Pool::promise`].
+    pub(super) fn promise(&mut self) -> Option<Token> {
+        self.both_mut().find_map(Pool::promise)
+    }
+
+    /// See [`Pool::overdue`].
+    pub(super) fn overdue(&self, now: Instant) -> Option<(Token, Overdue)> {
+        self.incoming.overdue(now).or_else(|| self.outgoing.overdue(now))
+    }
+
+    /// See [`Pool::deadline`].
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let both = [&self.incoming, &self.outgoing];
+        both.into_iter().filter_map(|pool| pool.deadline(now)).min()
+    }
+
+    fn both_mut(&mut self) -> impl Iterator<Item = &mut Pool> {
+        [&mut self.incoming, &mut self.outgoing].into_iter()
+    }
+}
 
 /// A buffer, borrowed. It goes back by [`Pool::give_back`].
 pub(super) struct Lease(u16);
@@ -46,6 +104,8 @@ pub(super) struct Pool {
     waiting: Vec<(Token, Source)>,
     /// Who was told in this turn that there is a buffer for him.
     promised: Vec<Token>,
+    /// Who waits for a buffer of his own address does not close it.
+    is_patient: bool,
 }
 
 struct Buffer {
@@ -67,6 +127,7 @@ impl Pool {
             buffers: core::iter::repeat_with(buffer).take(count).collect(),
             waiting: Vec::with_capacity(tokens),
             promised: Vec::with_capacity(count),
+            is_patient: false,
         }
     }
 
@@ -188,9 +249,10 @@ impl Pool {
     /// own address where that has its share.
     fn in_the_way(&self) -> Option<&Holder> {
         let serves = |holder: &&Holder| {
-            self.waiting
-                .iter()
-                .any(|(_, source)| holder.source == *source || !self.is_at_its_share(*source))
+            self.waiting.iter().any(|(_, source)| match holder.source == *source {
+                true => !self.is_patient,
+                false => !self.is_at_its_share(*source),
+            })
         };
         self.holders().filter(serves).min_by_key(|holder| holder.since)
     }

@@ -7,7 +7,7 @@
 //! The states are the same on both sides of a connection, so [`react`] does not know which it is.
 
 use super::Tls;
-use super::connection::{Connection, HEAD_BYTES, Stage};
+use super::connection::{Connection, HEAD_BYTES, Session, Stage};
 use super::outbox::Outbox;
 use super::pool::{Lease, Pool, Record};
 use super::trouble::Trouble;
@@ -61,8 +61,12 @@ impl Connection {
         let into = if self.stage == Stage::Handshake { &mut [] } else { into };
         let mut desk = Desk { into, socket, outbox: &mut self.outbox, scratch, sealed: 0 };
         let step = loop {
-            let status = self.session.process_tls_records(record.wire());
-            let Reaction { step, discard, rest } = react(status, &mut desk)?;
+            let wire = record.wire();
+            let reaction = match &mut self.session {
+                Session::Server(session) => react(session.process_tls_records(wire), &mut desk),
+                Session::Client(session) => react(session.process_tls_records(wire), &mut desk),
+            };
+            let Reaction { step, discard, rest } = reaction?;
             let text = desk.scratch.get_mut(..rest).unwrap_or_default();
             record.consume(discard, text);
             // It may be a password (threats 19).
@@ -73,7 +77,7 @@ impl Connection {
             }
         };
         self.kept = if matches!(step, Step::Blocked) { whole } else { 0 };
-        if self.stage == Stage::Handshake && !self.session.is_handshaking() {
+        if self.stage == Stage::Handshake && !self.session.state().is_handshaking() {
             self.stage = Stage::Open;
             return Ok(Step::Secured);
         }
@@ -82,13 +86,13 @@ impl Connection {
 
     /// Puts `text`, or that there is no more, into a record in `scratch`; how long that is.
     pub(super) fn seal(&mut self, text: Option<&[u8]>, tls: &mut Tls) -> Option<usize> {
-        let Tls { pool, scratch, .. } = tls;
+        let Tls { pools, scratch, .. } = tls;
+        let pool = pools.of(self.is_outgoing());
         debug_assert!(self.kept == 0 || self.lease.is_some(), "what rustls keeps is gone");
-        let status = self.session.process_tls_records(kept(self.lease.as_ref(), self.kept, pool));
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return None };
-        match text {
-            Some(text) => traffic.encrypt(text, scratch).ok(),
-            None => traffic.queue_close_notify(scratch).ok(),
+        let kept = kept(self.lease.as_ref(), self.kept, pool);
+        match &mut self.session {
+            Session::Server(session) => seal(session.process_tls_records(kept), text, scratch),
+            Session::Client(session) => seal(session.process_tls_records(kept), text, scratch),
         }
     }
 
@@ -96,11 +100,13 @@ impl Connection {
     pub(super) fn send_alert<S: Write>(&mut self, socket: &mut S, scratch: &mut [u8]) {
         let mut sealed = 0;
         // Not asked for more than it has: it would look for records in what is not there.
-        while self.session.wants_write() {
-            let status = self.session.process_tls_records(&mut []);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
+        while self.session.state().wants_write() {
             let Some(room) = scratch.get_mut(sealed..) else { break };
-            let Ok(count) = data.encode(room) else { break };
+            let count = match &mut self.session {
+                Session::Server(session) => encode(session.process_tls_records(&mut []), room),
+                Session::Client(session) => encode(session.process_tls_records(&mut []), room),
+            };
+            let Some(count) = count else { break };
             sealed += count;
         }
         if let (true, Some(alert)) = (self.outbox.is_empty(), scratch.get(..sealed)) {
@@ -115,6 +121,23 @@ impl<S: Write> Desk<'_, S> {
         let sealed = self.scratch.get(..core::mem::take(&mut self.sealed));
         self.outbox.put(self.socket, sealed)
     }
+}
+
+fn seal<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    text: Option<&[u8]>,
+    room: &mut [u8],
+) -> Option<usize> {
+    let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return None };
+    match text {
+        Some(text) => traffic.encrypt(text, room).ok(),
+        None => traffic.queue_close_notify(room).ok(),
+    }
+}
+
+fn encode<D>(status: UnbufferedStatus<'_, '_, D>, room: &mut [u8]) -> Option<usize> {
+    let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return None };
+    data.encode(room).ok()
 }
 
 fn react<D, S: Write>(

@@ -6,7 +6,7 @@ use mote::base::time::Instant;
 use mote::limits::{REMOTE_LINE_BYTES_MAX, REMOTE_TEXT_BYTES_MAX};
 use mote::mail::address::Address;
 use mote::smtp::client::{
-    Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars,
+    Client, ClientEvent, ClientTerms, LoginLoss, LoginTerms, Loss, Particulars, TlsTerms,
 };
 use mote::smtp::data::DotWriter;
 use mote::smtp::deliver_by::DeliverBy;
@@ -132,7 +132,8 @@ struct Owner {
 impl Owner {
     fn new(login: LoginTerms) -> Owner {
         let reply_timeout = Duration::from_secs(300);
-        let terms = ClientTerms { hostname: "relay.example", reply_timeout, login };
+        let terms =
+            ClientTerms { hostname: "relay.example", reply_timeout, tls: TlsTerms::None, login };
         let mut client = Client::new();
         client.start(&terms, NOW);
         Owner {
@@ -183,6 +184,7 @@ impl Owner {
                 self.is_greeted = true;
                 self.next();
             }
+            ClientEvent::BeginTls => panic!("nobody asked for TLS"),
             ClientEvent::Login => self.log_in(),
             ClientEvent::Ready => {
                 assert!(std::mem::take(&mut self.is_under_way), "ready twice");

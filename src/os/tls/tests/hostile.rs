@@ -87,7 +87,7 @@ fn a_handshake_may_end_at_any_byte() {
             }
             server.pipe.is_ended = true;
             // Who waits for a buffer learns it when he gets one.
-            hoarded.into_iter().for_each(|lease| tls.pool.give_back(lease));
+            hoarded.into_iter().for_each(|lease| tls.pools.incoming.give_back(lease));
             tls.serve_waiting();
             let end = server.read(&mut tls, 100);
             assert_eq!(end, Transfer::Closed, "{cut} of {length}");
@@ -152,7 +152,7 @@ fn any_bytes_at_all() {
             }
         }
         server.connection.close(&mut server.pipe, &mut tls);
-        hoarded.into_iter().for_each(|lease| tls.pool.give_back(lease));
+        hoarded.into_iter().for_each(|lease| tls.pools.incoming.give_back(lease));
         assert!(all_free(&tls));
     }
 }
@@ -236,13 +236,13 @@ fn seal(key: &[u8], iv: &[u8], sequence: u64, piece: &[u8]) -> Vec<u8> {
 
 /// More peers with half a record than there are buffers.
 fn crowd(tls: &mut Tls) -> Vec<Server> {
-    let buffers = tls.pool.free() as u8;
+    let buffers = tls.pools.incoming.free() as u8;
     let mut bad: Vec<Server> = (0..=buffers).map(|number| Server::numbered(tls, number)).collect();
     for server in &mut bad {
         server.pipe.incoming.extend([22, 3, 1, 1, 0, 1]);
         assert_eq!(server.read(tls, 10), Transfer::NotReady);
     }
-    assert_eq!(tls.pool.free(), 0);
+    assert_eq!(tls.pools.incoming.free(), 0);
     bad
 }
 

@@ -248,12 +248,12 @@ fn connected(tls: &mut Tls, config: ClientConfig) -> (Server, ClientConnection) 
 
 /// All record buffers, in the hands of others for as long as that is kept.
 fn hoard(tls: &mut Tls) -> Vec<pool::Lease> {
-    let take = |at: u8| tls.pool.take(Token(200), [198, 51, 100, at].into(), tls.now);
+    let take = |at: u8| tls.pools.incoming.take(Token(200), [198, 51, 100, at].into(), tls.now);
     (0..u8::MAX).map_while(take).collect()
 }
 
 fn all_free(tls: &Tls) -> bool {
-    tls.pool.free() == usize::from(TOKENS) / 4
+    tls.pools.incoming.free() == usize::from(TOKENS) / 4
 }
 
 /// GnuTLS sends EHLO in one segment with the end of the handshake.
