@@ -44,6 +44,77 @@ fn every_input_is_replayed() {
     }
 }
 
+/// Headers made of what matters in them, by chance: the same ones each time, and others by SEED.
+#[test]
+fn headers_by_chance_are_rewritten_whatever_the_cuts() {
+    const WORDS: &[&str] = &[
+        "From",
+        "from ",
+        "Sender",
+        "To",
+        "Cc",
+        "Reply-To",
+        "Resent-From",
+        "Resent-To",
+        "Subject",
+        ":",
+        ": ",
+        ":",
+        ",",
+        ", ",
+        ";",
+        "<",
+        ">",
+        "(",
+        ")",
+        "\"",
+        "\\",
+        "@",
+        ".",
+        "[",
+        "]",
+        "root",
+        "me@home.test",
+        "pi@isp.test",
+        "pi@isp.test",
+        "a.b",
+        "x@y",
+        "@a,@b:",
+        "Us:",
+        "\r\n",
+        "\r\n ",
+        "\r\n\t",
+        "\r\n",
+        "\r\n\r\n",
+        "=?utf-8?q?J=C3=B6rg?=",
+        "j\u{f6}",
+        "\0",
+        " ",
+        "\t",
+        "Cron Daemon",
+        "word word word word word word word word word word word word word word ",
+    ];
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let mut state = seed | 1 << 40;
+    let mut chance = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    for _ in 0..20_000 {
+        let mut input = vec![chance(256) as u8, chance(256) as u8];
+        for _ in 0..chance(60) {
+            let word = WORDS[chance(WORDS.len())];
+            let times = if chance(40) == 0 { 30 } else { 1 };
+            input.extend(word.repeat(times).bytes());
+        }
+        // What panics below is preceded by this.
+        println!("SEED={seed}: {}", input.escape_ascii());
+        targets::run("rewrite", &input);
+    }
+}
+
 #[test]
 fn the_corpora_are_small_and_all_have_targets() {
     let mut sum = 0;

@@ -67,7 +67,6 @@ pub const GLOBAL: &[Flag] = &[
     flag("--version", "", "the version"),
 ];
 
-const NOT_CARRIED: &str = "checked, not carried on in this version";
 const IGNORED: &str = "ignored";
 
 /// Options of `sendmail`. Those of one letter cluster, and their values may be attached.
@@ -84,9 +83,9 @@ pub const SENDMAIL: &[Flag] = &[
     flag("-q", "[TIME]", "tries all mail that waits now"),
     flag("-v", "", "tells what became of the message"),
     flag("-C", "FILE", "reads FILE; only for root"),
-    flag("-N", "WHEN", NOT_CARRIED),
-    flag("-R", "WHAT", NOT_CARRIED),
-    flag("-V", "ID", IGNORED),
+    flag("-N", "WHEN", "never, or of what you want reports: success,failure,delay"),
+    flag("-R", "WHAT", "how much of the mail they return: full or hdrs"),
+    flag("-V", "ID", "what they call the mail, in xtext"),
     flag("-h", "HOPS", IGNORED),
     flag("-A", "FILE", IGNORED),
     flag("-D", "FILE", IGNORED),

@@ -119,7 +119,8 @@ impl Notify {
         Notify(bits & 7)
     }
 
-    fn parse(value: &[u8]) -> Option<Notify> {
+    /// Reads what stands behind `NOTIFY=`.
+    pub fn parse(value: &[u8]) -> Option<Notify> {
         if value.eq_ignore_ascii_case(b"NEVER") {
             return Some(Notify::NEVER);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::instance::Place;
 use crate::load::{shared, wait_for};
+use crate::next_hop::NextHop;
 use crate::peers::maildir;
 
 const HEADER: &str = "From: sender@client.test\nTo: someone@example.net\nSubject: hand-in\n\n";
@@ -99,4 +100,78 @@ fn no_recipient_is_a_fault_of_the_caller() {
     let _mote = place.serve();
     let output = sendmail(&place, &["-t"], "Subject: nobody\n\nText.\n");
     assert!(matches!(output.status.code(), Some(64 | 65)), "{output:?}");
+}
+
+/// RFC 3461: what -N, -R and -V ask for is handed on, also by the drop directory.
+#[test]
+fn reports_that_are_asked_for_are_asked_of_the_next_hop() {
+    let _running = shared();
+    let words =
+        ["-N", "success,Delay", "-R", "hdrs", "-V", "job+2B17", "-f", "me@h.test", "a@b.test"];
+    for is_up in [true, false] {
+        let hop = NextHop::start(&["DSN"]);
+        let place = Place::new(&format!("relay = smtp://127.0.0.1:{}", hop.port));
+        // It makes the drop directory.
+        let mote = Some(place.serve()).filter(|_| is_up);
+        assert!(sendmail(&place, &words, HEADER).status.success());
+        let _mote = mote.unwrap_or_else(|| place.serve());
+        wait_for("the mail", Duration::from_secs(20), || hop.heard_of("Received").len() == 1);
+        assert_eq!(hop.heard_of("MAIL"), ["MAIL FROM:<me@h.test> RET=HDRS ENVID=job+2B17"]);
+        assert_eq!(hop.heard_of("RCPT"), ["RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY"]);
+    }
+}
+
+/// Every mix of line ends comes out as whole lines, and all other bytes as they are.
+#[test]
+fn bodies_of_every_kind() {
+    let _running = shared();
+    let place = Place::in_memory(TO_MAILDIR);
+    let _mote = place.serve();
+    let bodies = [
+        ("", ""),
+        ("a\r\nb\rc\nd\r\r\n\n\re", "a\nb\nc\nd\n\n\n\ne\n"),
+        ("nul \0 and \u{fc}", "nul \0 and \u{fc}\n"),
+        ("From x\n.\n..\n", "From x\n.\n..\n"),
+    ];
+    for (body, _) in bodies {
+        assert!(sendmail(&place, &["-i", "a@b"], &format!("{HEADER}{body}")).status.success());
+    }
+    let path = place.path("Maildir");
+    wait_for("the mails", Duration::from_secs(20), || maildir(&path).len() == bodies.len());
+    let body = |file: &std::path::PathBuf| {
+        let mail = fs::read_to_string(file).unwrap();
+        mail.split_once("\n\n").unwrap().1.to_owned()
+    };
+    let mut found: Vec<String> = maildir(&path).iter().map(body).collect();
+    let mut expected: Vec<&str> = bodies.iter().map(|(_, expected)| *expected).collect();
+    found.sort();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+/// 50 MB go through a few buffers, with the daemon and without.
+#[test]
+fn a_large_mail_needs_no_more_memory_than_a_small_one() {
+    let _running = shared();
+    let place = Place::in_memory(&format!("{TO_MAILDIR}\nspool-size = 128M\nmessage-size = 60M"));
+    let peak = |lines: usize| {
+        let mut command = place.command(&["sendmail", "-i", "a@b"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(HEADER.as_bytes()).unwrap();
+        for _ in 0..lines {
+            input.write_all(&[b"x".repeat(63), b"\n".to_vec()].concat().repeat(1024)).unwrap();
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success());
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    for is_up in [false, true] {
+        let mote = place.serve();
+        let _mote = is_up.then_some(mote);
+        let (small, large) = (peak(4), peak(800));
+        assert!(large <= small + 512, "{small} and {large} KiB");
+    }
 }

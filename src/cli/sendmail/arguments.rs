@@ -9,9 +9,10 @@
 //! Under the name of `msmtp`, `-a` and the long options are taken too; its `-C` names a file of
 //! another program, so it is ignored, and a line with a lone dot never ends the message.
 //!
-//! -N, -R, -V and -h are checked or taken and carried nowhere: the submit socket has no DSN yet.
+//! -N, -R and -V ask for reports (RFC 3461), as any client may; -h is taken and carried nowhere.
 
 use crate::cli::exit::Failure;
+use crate::smtp::parameter::{ENVELOPE_ID_BYTES_MAX, Notify, Return, Xtext};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -67,6 +68,12 @@ pub struct Arguments {
     pub full_name: Option<Vec<u8>>,
     /// -B.
     pub body: Option<Body>,
+    /// -N: of what the sender wants reports.
+    pub notify: Option<Notify>,
+    /// -R: how much a report returns.
+    pub returns: Option<Return>,
+    /// -V: what reports call this mail, in xtext.
+    pub envelope_id: String,
     /// -v: tell what became of it.
     pub verbose: bool,
     /// -C: a config file.
@@ -101,6 +108,7 @@ enum Flag {
     Aliases,
     Notify,
     Return,
+    EnvelopeId,
 }
 
 const SENDMAIL_FLAGS: &[(u8, Value, Flag)] = &[
@@ -118,7 +126,7 @@ const SENDMAIL_FLAGS: &[(u8, Value, Flag)] = &[
     (b'I', Value::None, Flag::Aliases),
     (b'N', Value::Needed, Flag::Notify),
     (b'R', Value::Needed, Flag::Return),
-    (b'V', Value::Needed, Flag::Ignored),
+    (b'V', Value::Needed, Flag::EnvelopeId),
     (b'h', Value::Needed, Flag::Ignored),
     (b'A', Value::Needed, Flag::Ignored),
     (b'D', Value::Needed, Flag::Ignored),
@@ -245,12 +253,15 @@ impl Arguments {
             Flag::Option => self.dots_are_text |= value == b"i",
             Flag::Flush => self.mode = Mode::Flush,
             Flag::Aliases => self.mode = Mode::Aliases,
-            Flag::Notify if is_notify(&value) => {}
-            Flag::Notify => {
-                return Err(Failure::usage("-N takes never, or a list of success, failure, delay"));
+            Flag::Notify => self.notify = Some(notify(&value)?),
+            Flag::Return if value.eq_ignore_ascii_case(b"full") => {
+                self.returns = Some(Return::Full);
             }
-            Flag::Return if is_one_of(&value, &[b"full", b"hdrs"]) => {}
+            Flag::Return if value.eq_ignore_ascii_case(b"hdrs") => {
+                self.returns = Some(Return::Headers);
+            }
             Flag::Return => return Err(Failure::usage("-R takes full or hdrs")),
+            Flag::EnvelopeId => self.envelope_id = envelope_id(value)?,
         }
         Ok(())
     }
@@ -267,15 +278,21 @@ fn mode(value: &[u8]) -> Result<Mode, Failure> {
     }
 }
 
-fn is_one_of(value: &[u8], words: &[&[u8]]) -> bool {
-    words.iter().any(|word| value.eq_ignore_ascii_case(word))
+/// RFC 3461 §4.1; blanks around the commas are a shell's.
+fn notify(value: &[u8]) -> Result<Notify, Failure> {
+    let bare: Vec<u8> = value.iter().copied().filter(|byte| *byte != b' ').collect();
+    Notify::parse(&bare)
+        .ok_or_else(|| Failure::usage("-N takes never, or a list of success, failure, delay"))
 }
 
-/// RFC 3461 §4.1: never stands alone.
-fn is_notify(value: &[u8]) -> bool {
-    let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    is_one_of(value.trim_ascii(), &[b"never"])
-        || words.all(|word| is_one_of(word, &[b"success", b"failure", b"delay"]))
+/// RFC 3461 §4.4.
+fn envelope_id(value: Vec<u8>) -> Result<String, Failure> {
+    let is_fit = (1..=ENVELOPE_ID_BYTES_MAX).contains(&value.len());
+    if !is_fit || Xtext::parse(&value).is_none() {
+        let text = "-V takes up to 100 letters, digits and signs, others as +XX in hexadecimal";
+        return Err(Failure::usage(text));
+    }
+    String::from_utf8(value).map_err(|_| Failure::usage("-V takes ASCII"))
 }
 
 #[cfg(test)]
@@ -342,7 +359,13 @@ mod tests {
         let line = "-oee -oem -om -odi -odb -odq -O DeliveryMode=b -oX -o s -Am -A c -G -L tag -m \
                     -n -U -X /tmp/x -D /tmp/y -d8.8 -em -V id -h 3 -N never -N success,DELAY \
                     -R hdrs -R full -bm root";
-        let expected = Arguments { recipients: words(&["root"]), ..Arguments::default() };
+        let expected = Arguments {
+            recipients: words(&["root"]),
+            notify: Notify::parse(b"SUCCESS,DELAY"),
+            returns: Some(Return::Full),
+            envelope_id: "id".into(),
+            ..Arguments::default()
+        };
         assert_eq!(sendmail(line).unwrap(), expected);
     }
 
@@ -368,7 +391,19 @@ mod tests {
 
     #[test]
     fn usage_errors() {
-        for line in ["-Z", "-tZ", "--version", "-f", "-bx", "-N sometimes", "-R all", "-t -F"] {
+        for line in [
+            "-Z",
+            "-tZ",
+            "--version",
+            "-f",
+            "-bx",
+            "-N sometimes",
+            "-N never,delay",
+            "-R all",
+            "-V a=b",
+            "-V +zz",
+            "-t -F",
+        ] {
             let exit = sendmail(line).unwrap_err().exit;
             assert_eq!(exit, crate::cli::exit::Exit::USAGE, "{line}");
         }

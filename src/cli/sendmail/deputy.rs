@@ -10,6 +10,7 @@
 
 use super::conversation::Codes;
 use super::ends::Ends;
+use super::submission::Terms as Said;
 use super::{Exit, Failure, records};
 use crate::base::buffer::Buffer;
 use crate::base::time::Instant;
@@ -226,7 +227,8 @@ impl<W: Write> Deputy<W> {
 
     /// Leaves the message and says so, or why not; false: the caller is gone before its end.
     fn take_message(&mut self, directory: &Path) -> bool {
-        let envelope = records(&self.sender, &self.recipients);
+        let terms = Said { sender: &self.sender, ..Said::default() };
+        let envelope = records(&terms, &self.recipients);
         let bytes_max = self.bytes_max;
         let mut message = Message { deputy: self, end: None, is_cut: false };
         let left = drops::leave(directory, bytes_max, &envelope, &mut message);

@@ -31,6 +31,7 @@ use crate::os::drops::{self, LeaveError};
 use crate::os::process;
 use crate::os::world::{drop_path, image_path};
 use crate::queue::envelope::Record;
+use crate::smtp::parameter::{Return, Xtext};
 use crate::smtp::reply::RemoteReply;
 use arguments::{Arguments, Dialect, Mode};
 use envelope::Envelope;
@@ -108,7 +109,14 @@ fn submit(context: &Context, arguments: &Arguments) -> Result<Exit, Failure> {
     complete(&mut message, arguments, &envelope);
 
     let places = context.places()?;
-    let terms = Terms { sender: &envelope.sender, size: message.size(), body: arguments.body };
+    let terms = Terms {
+        sender: &envelope.sender,
+        size: message.size(),
+        body: arguments.body,
+        notify: arguments.notify,
+        returns: arguments.returns,
+        envelope_id: &arguments.envelope_id,
+    };
     let groups: Vec<_> = envelope.recipients.chunks(TRANSACTION_RECIPIENTS_MAX).collect();
     if groups.len() > 1 {
         let keep = |error| Failure::new(Exit::TEMPORARY, format!("cannot keep the mail: {error}"));
@@ -232,7 +240,7 @@ impl Delivery<'_> {
         let Some((directory, bytes_max)) = drop_room(&self.places) else {
             return Err(Failure::new(Exit::TEMPORARY, leave_reason(reason)));
         };
-        let envelope = records(terms.sender, recipients);
+        let envelope = records(terms, recipients);
         let place = directory.display();
         match drops::leave(&directory, bytes_max, &envelope, message) {
             Ok(_) => {
@@ -284,10 +292,19 @@ fn is_drop_directory(path: &Path) -> bool {
 }
 
 /// The envelope as it lies in a drop file.
-fn records(sender: &str, recipients: &[String]) -> Vec<u8> {
+fn records(terms: &Terms, recipients: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let sender = core::iter::once(Record::Sender(sender.as_bytes()));
-    let recipients = recipients.iter().map(|recipient| Record::Recipient(recipient.as_bytes()));
+    let id = Xtext::parse(terms.envelope_id.as_bytes()).map(|id| id.to_string());
+    let id = id.as_deref().filter(|id| !id.is_empty());
+    let returns =
+        terms.returns.map(|what| Record::Return(if what == Return::Full { 1 } else { 2 }));
+    let sender = core::iter::once(Record::Sender(terms.sender.as_bytes()))
+        .chain(returns)
+        .chain(id.map(|id| Record::EnvelopeId(id.as_bytes())));
+    let notify = terms.notify.map(|notify| Record::Notify(notify.bits()));
+    let recipients = recipients
+        .iter()
+        .flat_map(|recipient| notify.into_iter().chain([Record::Recipient(recipient.as_bytes())]));
     // The daemon takes it only if the file belongs to that user.
     let login = core::iter::once(Record::Login(process::user_id()));
     for record in sender.chain(recipients).chain(login) {
@@ -324,6 +341,7 @@ fn exit_for_mail(reply: &RemoteReply) -> Exit {
 mod tests {
     use super::*;
     use crate::queue::envelope::RecordReader;
+    use crate::smtp::parameter::Notify;
     use crate::smtp::reply::{Parsed, ReplyParser};
 
     fn reply(line: &str) -> RemoteReply {
@@ -359,7 +377,13 @@ mod tests {
 
     #[test]
     fn records_are_read_back() {
-        let bytes = records("", &["a@x".to_owned(), "root".to_owned()]);
+        let terms = Terms {
+            notify: Some(Notify::NEVER),
+            returns: Some(Return::Full),
+            envelope_id: "a+2Bb",
+            ..Terms::default()
+        };
+        let bytes = records(&terms, &["a@x".to_owned(), "root".to_owned()]);
         let mut reader = RecordReader::new();
         let mut found = Vec::new();
         let mut rest = &bytes[..];
@@ -372,7 +396,11 @@ mod tests {
         }
         let expected = [
             Record::Sender(b""),
+            Record::Return(1),
+            Record::EnvelopeId(b"a+b"),
+            Record::Notify(0),
             Record::Recipient(b"a@x"),
+            Record::Notify(0),
             Record::Recipient(b"root"),
             Record::Login(process::user_id()),
         ];

@@ -14,6 +14,7 @@ use crate::base::buffer::Buffer;
 use crate::os::local;
 use crate::os::process::is_trusted_owner;
 use crate::smtp::data::{DotWriter, FINISH_BYTES_MAX};
+use crate::smtp::parameter::{Notify, Return};
 use crate::smtp::reply::{Parsed, RemoteReply, ReplyParser};
 use std::fmt::Write as _;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -34,7 +35,7 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 const QUIT: &[u8] = b"QUIT\r\n";
 
 /// What the envelope says besides the recipients.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Terms<'a> {
     /// Empty for the null path.
     pub sender: &'a str,
@@ -42,6 +43,12 @@ pub struct Terms<'a> {
     pub size: Option<usize>,
     /// -B.
     pub body: Option<Body>,
+    /// -N.
+    pub notify: Option<Notify>,
+    /// -R.
+    pub returns: Option<Return>,
+    /// -V, in xtext; empty for none.
+    pub envelope_id: &'a str,
 }
 
 /// A recipient that was refused for good, by its place in the list, and the words.
@@ -201,12 +208,23 @@ impl Session {
             let _ = write!(text, " SIZE={size}");
         }
         text.push_str(match terms.body {
-            Some(Body::SevenBit) => " BODY=7BIT\r\n",
-            Some(Body::EightBitMime) => " BODY=8BITMIME\r\n",
-            None => "\r\n",
+            Some(Body::SevenBit) => " BODY=7BIT",
+            Some(Body::EightBitMime) => " BODY=8BITMIME",
+            None => "",
         });
+        if let Some(returns) = terms.returns {
+            let _ = write!(text, " RET={}", returns.word());
+        }
+        if !terms.envelope_id.is_empty() {
+            let _ = write!(text, " ENVID={}", terms.envelope_id);
+        }
+        text.push_str("\r\n");
         for recipient in recipients {
-            let _ = write!(text, "RCPT TO:<{recipient}>\r\n");
+            let _ = write!(text, "RCPT TO:<{recipient}>");
+            if let Some(notify) = terms.notify {
+                let _ = write!(text, " NOTIFY={notify}");
+            }
+            text.push_str("\r\n");
         }
         text.push_str("DATA\r\n");
         self.write(text.as_bytes())?;
