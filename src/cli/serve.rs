@@ -246,6 +246,7 @@ fn announce(config: &Config, file: Option<&Path>, places: &[(u8, world::Listen)]
         Via::Maildir(path) => log::info!("mail goes into {path}"),
         Via::Hold => log::warn!("no relay is configured: mail is held in the queue"),
         Via::Discard => log::warn!("mail is thrown away"),
+        Via::Reject => log::warn!("mail is refused"),
     }
     if let Ok(false) = is_space_guaranteed(Path::new(&config.spool)) {
         log::info!("the file system of {} guarantees no space: keep some free", config.spool);

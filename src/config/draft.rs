@@ -159,6 +159,9 @@ impl Draft {
             Some(Via::Discard) => {
                 return Err("'discard' would lose all mail; discard belongs in a [route …]".into());
             }
+            Some(Via::Reject) => {
+                return Err("'reject' would refuse all mail; reject belongs in a [route …]".into());
+            }
             Some(via) => self.via = Some(via),
             None => {
                 let (user, read) = value::url(given.text);
@@ -383,13 +386,13 @@ fn read_via(given: &Given<'_>) -> Result<ViaDraft, String> {
                 "'{text}' is a URL; give it to a [relay NAME] and write via = relay NAME here"
             );
         }
-        let near = hint(text, ["mx", "hold", "discard"].into_iter());
+        let near = hint(text, ["mx", "hold", "discard", "reject"].into_iter());
         format!("'{text}' is not one of {}{near}", given.key.kind)
     })?;
     Ok(ViaDraft::Settled(settled))
 }
 
-/// `mx`, `maildir:/PATH`, `hold`, `discard`; none: something else.
+/// `mx`, `maildir:/PATH`, `hold`, `discard`, `reject`; none: something else.
 fn settled_via(text: &str) -> Result<Option<Via>, String> {
     if let Some(path) = text.strip_prefix("maildir:") {
         return value::path(path, 1024).map(|path| Some(Via::Maildir(path)));
@@ -398,6 +401,7 @@ fn settled_via(text: &str) -> Result<Option<Via>, String> {
         "mx" => Some(Via::Mx),
         "hold" => Some(Via::Hold),
         "discard" => Some(Via::Discard),
+        "reject" => Some(Via::Reject),
         _ => None,
     })
 }

@@ -176,6 +176,7 @@ fn via(config: &Config, via: &Via) -> String {
         Via::Maildir(path) => format!("maildir:{path}"),
         Via::Hold => "hold".into(),
         Via::Discard => "discard".into(),
+        Via::Reject => "reject".into(),
     }
 }
 
@@ -264,6 +265,8 @@ mod tests {
         via = maildir:/var/mail/all
         [route example.org]
         via = mx
+        [route no.example.org]
+        via = reject
         [route *]
         via = discard
         [clients lan]

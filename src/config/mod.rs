@@ -205,6 +205,8 @@ pub enum Via {
     Mx,
     /// Kept in the queue.
     Hold,
+    /// Refused when it comes in; what is there already is kept.
+    Reject,
     /// Thrown away.
     Discard,
 }

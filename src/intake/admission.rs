@@ -114,6 +114,9 @@ impl Admission {
         if already >= self.recipients_max {
             return Err(Reply::TOO_MANY_RECIPIENTS);
         }
+        if is_refused(config, recipient) {
+            return Err(Reply::NO_SUCH_USER);
+        }
         if self.relay {
             return Ok(());
         }
@@ -136,6 +139,17 @@ impl Admission {
         let is_postmaster = recipient.local().eq_ignore_ascii_case("postmaster");
         if ends_here || is_postmaster { Ok(()) } else { Err(Reply::NO_SUCH_USER) }
     }
+}
+
+/// True if nobody else gets his mail, and his route refuses it. The postmaster is never refused
+/// (RFC 5321 §4.5.1).
+fn is_refused(config: &Config, recipient: Address<'_>) -> bool {
+    let is_local = config.is_local(recipient);
+    let is_postmaster = is_local && recipient.local().eq_ignore_ascii_case("postmaster");
+    let has_stead = config.to.as_ref().is_some_and(|to| to.everyone || is_local)
+        || config.rewritten(recipient).is_some()
+        || config.alias(Addressee::new(recipient)) != Found::Nothing;
+    *config.route(recipient) == Via::Reject && !is_postmaster && !has_stead
 }
 
 /// What is answered when the queue does not take a message.

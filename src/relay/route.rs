@@ -71,7 +71,8 @@ pub fn destination(config: &Config, via: &Via) -> Option<Destination> {
             Destination::Relay { name, host, port: relay.port }
         }),
         Via::Maildir(path) => Some(Destination::Maildir(path.clone())),
-        Via::Mx | Via::Hold => None,
+        // What comes in no more may still be there, and is not lost (decisions 3).
+        Via::Mx | Via::Hold | Via::Reject => None,
         Via::Discard => Some(Destination::Discard),
     }
 }

@@ -127,3 +127,92 @@ fn aliases_that_change_while_mail_waits() {
     logged(&mote, "to=<a@x.test>, ", 2);
     logged(&mote, "to=<list>, ", 2);
 }
+
+/// aliases(5), all of it in one file.
+#[test]
+fn every_form_of_an_alias_file_leads_where_it_says() {
+    let _running = shared();
+    let place = Place::new(CONFIG);
+    fs::write(place.path("list"), "# those of the list\nthree@x.test, Four <four@y.test>\n")
+        .unwrap();
+    let list = place.path("list");
+    write(&place, &format!("# a comment\n\nroot:\n    one@x.test,   # no comment here\n"));
+    // What is behind a target is part of it.
+    assert_eq!(place.run(&["newaliases"]).status.code(), Some(65));
+    write(
+        &place,
+        &format!(
+            "# a comment\n\nROOT:\n\tone@x.test,\n    \"quoted name\"@y.test\n\
+             \"j. doe\" : one@x.test\nlist: :include:{}, \\root\nchain: chain2\nchain2: chain3\n\
+             chain3: one@y.test\n*: all@x.test\npostmaster: chain\n",
+            list.display()
+        ),
+    );
+    let said = place.run(&["newaliases"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let mote = place.serve();
+    let mut counts = [0; 3];
+    for (to, added) in [
+        ("root", [1, 1, 0]),
+        ("Root@localhost", [1, 1, 0]),
+        ("root@MOTE.test", [1, 1, 0]),
+        ("root@localhost.localdomain", [1, 1, 0]),
+        ("\"j. doe\"", [1, 0, 0]),
+        ("list", [1, 1, 1]),
+        ("chain", [0, 1, 0]),
+        ("nobody-in-particular", [1, 0, 0]),
+        ("postmaster", [0, 1, 0]),
+    ] {
+        sendmail(&place, to);
+        counts = [0, 1, 2].map(|at| counts[at] + added[at]);
+        filed(&place, counts);
+    }
+    drop(mote);
+    // A circle is told with its line, and its mail waits for the cure.
+    write(&place, "a: b\nb: c\nc: a\nok: one@x.test\n");
+    let said = place.run(&["newaliases"]);
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(65), "{text}");
+    assert!(text.contains("aliases:1: a: goes in a circle: a → b → c → a"), "{text}");
+}
+
+/// Who has neither an alias nor `to` is filed, held or refused, as the route says; whatever was
+/// taken is still there.
+#[test]
+fn users_without_an_alias_are_never_silently_lost() {
+    let _running = shared();
+    let lines = |via: &str| {
+        format!(
+            "relay = hold\naliases = {{dir}}/aliases\n[route @]\nvia = {via}\n\
+             [route x.test]\nvia = maildir:{{dir}}/x\n[clients 127.0.0.9]\nrelay = no\n"
+        )
+    };
+    let place = Place::new(&lines("reject"));
+    write(&place, "root: one@x.test\n");
+    let exit = |to: &str| {
+        let mut command = place.command(&["sendmail", to]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"Subject: x\n\nx\n").unwrap();
+        child.wait().unwrap().code()
+    };
+    let mote = place.serve();
+    assert_eq!([exit("nobody"), exit("nobody@localhost")], [Some(67); 2]);
+    assert_eq!([exit("root"), exit("postmaster")], [Some(0); 2]);
+    let mut stranger = Session::connect_from("127.0.0.9", place.port).unwrap().0;
+    stranger.ask("HELO x").unwrap();
+    stranger.ask("MAIL FROM:<a@z.test>").unwrap();
+    for (to, code) in [("nobody", 550), ("root@mote.test", 250), ("Postmaster", 250)] {
+        assert_eq!(stranger.ask(&format!("RCPT TO:<{to}>")).unwrap().code, code, "{to}");
+    }
+    wait_for("root's mail", LIMIT, || maildir(&place.path("x")).len() == 1);
+    drop(mote);
+    // Nobody could be asked while the daemon was down: it is kept.
+    assert_eq!(exit("nobody"), Some(0));
+    let mote = place.serve();
+    let listed = || String::from_utf8_lossy(&place.run(&["queue", "ls"]).stdout).into_owned();
+    wait_for("the held ones", LIMIT, || listed().contains("nobody"));
+    assert!(listed().contains("postmaster"), "{}", listed());
+    place.configure(&lines("maildir:{dir}/local"));
+    mote.signal("HUP");
+    wait_for("their Maildir", LIMIT, || maildir(&place.path("local")).len() == 2);
+}
