@@ -136,7 +136,7 @@ fn every_form_of_an_alias_file_leads_where_it_says() {
     fs::write(place.path("list"), "# those of the list\nthree@x.test, Four <four@y.test>\n")
         .unwrap();
     let list = place.path("list");
-    write(&place, &format!("# a comment\n\nroot:\n    one@x.test,   # no comment here\n"));
+    write(&place, "# a comment\n\nroot:\n    one@x.test,   # no comment here\n");
     // What is behind a target is part of it.
     assert_eq!(place.run(&["newaliases"]).status.code(), Some(65));
     write(
