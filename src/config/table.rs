@@ -484,8 +484,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "via",
         kind: Kind::Other("relay NAME, mx, maildir:/PATH, hold, discard or reject"),
         default: "",
-        help: "Where these recipients' mail goes. Must be there. Decided anew at each attempt. reject \
-               refuses them when mail comes in, as unknown (550 5.1.1); what is in already is held.",
+        help: "Where these recipients' mail goes. Must be there. Decided anew at each attempt. \
+               reject refuses them when mail comes in, as unknown (550 5.1.1); what is in already \
+               is held.",
         set: Draft::set_via,
     },
     Key {
