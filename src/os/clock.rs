@@ -56,10 +56,17 @@ impl Clock for SystemClock {
     }
 }
 
+/// With zeros also in the padding, which has a name where the clock has 64 bits and the machine 32.
+#[allow(unsafe_code)]
+fn zero_time() -> libc::timespec {
+    // SAFETY: it is plain numbers, and zeros are valid.
+    unsafe { core::mem::zeroed() }
+}
+
 // The casts: these are 32 bits on some systems.
 #[allow(unsafe_code, clippy::unnecessary_cast)]
 fn read_clock(clock: libc::clockid_t) -> Option<(i64, i64)> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = zero_time();
     // SAFETY: `time` is a live, writable timespec.
     let result = unsafe { libc::clock_gettime(clock, &mut time) };
     (result == 0).then_some((time.tv_sec as i64, time.tv_nsec as i64))
@@ -69,7 +76,8 @@ fn read_clock(clock: libc::clockid_t) -> Option<(i64, i64)> {
 #[allow(unsafe_code, clippy::unnecessary_cast)]
 fn zone_minutes(seconds: i64) -> i16 {
     // By way of a timespec, since the width of time_t is not one thing everywhere.
-    let time = libc::timespec { tv_sec: seconds as _, tv_nsec: 0 };
+    let mut time = zero_time();
+    time.tv_sec = seconds as _;
     // SAFETY: `tm` is plain numbers and one pointer that nobody here follows; zeros are valid, and
     // both pointers are to live variables.
     let offset = unsafe {
