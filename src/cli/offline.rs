@@ -109,10 +109,10 @@ fn verb(request: &str) -> &str {
     request.split(' ').next().unwrap_or_default()
 }
 
-fn talk<D: Disk>(
+fn talk(
     config: &Config,
     queue: &mut Queue,
-    disk: &mut D,
+    disk: &mut dyn Disk,
     now: Now,
     request: &str,
     each: impl FnMut(&str, &Object),
@@ -191,16 +191,16 @@ impl DropDirectory for Spool {
 }
 
 /// The other end of the socket that is not there.
-struct Talk<'a, D> {
+struct Talk<'a> {
     config: &'a Config,
     queue: &'a mut Queue,
-    disk: &'a mut D,
+    disk: &'a mut dyn Disk,
     now: Now,
     forwarder: Forwarder,
     control: Control,
 }
 
-impl<D: Disk> Read for Talk<'_, D> {
+impl Read for Talk<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.control.output().is_empty() {
             let Talk { config, queue, disk, now, forwarder, control } = self;
@@ -228,10 +228,10 @@ impl<D: Disk> Read for Talk<'_, D> {
 }
 
 /// Messages of a queue that was only looked at, one after the other, as `export` tells them.
-pub struct Teller<'a, D> {
+pub struct Teller<'a> {
     config: &'a Config,
     queue: &'a mut Queue,
-    disk: &'a mut D,
+    disk: &'a mut dyn Disk,
     now: Now,
     forwarder: Forwarder,
     output: Buffer,
@@ -241,9 +241,9 @@ pub struct Teller<'a, D> {
 /// As much as a daemon's control connection has.
 const OUTPUT_BYTES: usize = 16 * 1024;
 
-impl<'a, D: Disk> Teller<'a, D> {
+impl<'a> Teller<'a> {
     /// For `queue`, which lies on `disk`.
-    pub fn new(config: &'a Config, queue: &'a mut Queue, disk: &'a mut D, now: Now) -> Self {
+    pub fn new(config: &'a Config, queue: &'a mut Queue, disk: &'a mut dyn Disk, now: Now) -> Self {
         let forwarder = Forwarder::asleep(config);
         let (output, block) = (Buffer::new(OUTPUT_BYTES), new_block());
         Teller { config, queue, disk, now, forwarder, output, block }

@@ -123,7 +123,7 @@ fn check(path: &Path) -> Result<Exit, Failure> {
     Ok(if is_well { Exit::OK } else { Exit::DEGRADED })
 }
 
-fn has_envelope(queue: &Queue, disk: &mut impl Disk, ticket: Ticket) -> bool {
+fn has_envelope(queue: &Queue, disk: &mut dyn Disk, ticket: Ticket) -> bool {
     let mut block = new_block();
     let Ok(mut message) = Message::open(queue, disk, ticket, &mut block) else { return false };
     loop {

@@ -35,7 +35,7 @@ const EX_USAGE: u8 = 64;
 const EX_DATAERR: u8 = 65;
 
 /// What the administrator's requests are about.
-pub struct Admin<'a, W> {
+pub struct Admin<'a> {
     /// Settings.
     pub config: &'a Config,
     /// The queue.
@@ -43,7 +43,7 @@ pub struct Admin<'a, W> {
     /// Who sends.
     pub forwarder: &'a mut Forwarder,
     /// What the queue lies on.
-    pub disk: &'a mut W,
+    pub disk: &'a mut dyn Disk,
     /// Both clocks.
     pub now: Now,
     /// Sessions, and how many there may be.
@@ -174,7 +174,7 @@ impl Control {
     }
 
     /// Goes on; true if it got on.
-    pub fn proceed<W: Disk>(&mut self, admin: &mut Admin<'_, W>) -> bool {
+    pub fn proceed(&mut self, admin: &mut Admin<'_>) -> bool {
         match self.state {
             State::AwaitRequest => {
                 let input = self.input.readable();
@@ -246,7 +246,7 @@ impl Control {
     }
 
     /// Some that come or go meanwhile may or may not be told.
-    fn tell_devices<W: Disk>(&mut self, mut next: usize, admin: &Admin<'_, W>) -> bool {
+    fn tell_devices(&mut self, mut next: usize, admin: &Admin<'_>) -> bool {
         let first = next;
         while self.output.space() >= OUTPUT_BYTES / 2 {
             let Some(device) = admin.devices.iter().nth(next) else {
@@ -261,7 +261,7 @@ impl Control {
         next > first
     }
 
-    fn request<W: Disk>(&mut self, line: &str, admin: &mut Admin<'_, W>) {
+    fn request(&mut self, line: &str, admin: &mut Admin<'_>) {
         let (verb, words) = line.split_once(' ').unwrap_or((line, ""));
         match (verb, words) {
             ("ls", "") => {
@@ -302,9 +302,9 @@ impl Control {
         }
     }
 
-    fn give_back<W: Disk>(&mut self, ticket: Ticket, admin: &mut Admin<'_, W>) {
+    fn give_back(&mut self, ticket: Ticket, admin: &mut Admin<'_>) {
         let Admin { config, queue, forwarder, disk, now, .. } = admin;
-        let mut context = Context { config, queue, world: *disk, now: *now };
+        let mut context = Context { config, queue, world: disk, now: *now };
         match forwarder.give_back(ticket, &mut context) {
             GivenBack::Reported | GivenBack::Gone => self.state = State::AwaitReturn { ticket },
             GivenBack::Busy => self.end_with(75, "it is being attempted just now; try again"),
@@ -312,7 +312,7 @@ impl Control {
         }
     }
 
-    fn change<W: Disk>(&mut self, verb: &str, ids: &str, admin: &mut Admin<'_, W>) {
+    fn change(&mut self, verb: &str, ids: &str, admin: &mut Admin<'_>) {
         let (mut missing, mut busy) = (0, false);
         if ids == "all" {
             let mut from = 0;
@@ -365,7 +365,7 @@ impl Default for Control {
 }
 
 /// False: not now.
-fn change_one<W>(verb: &str, ticket: Ticket, is_all: bool, admin: &mut Admin<'_, W>) -> bool {
+fn change_one(verb: &str, ticket: Ticket, is_all: bool, admin: &mut Admin<'_>) -> bool {
     let now = admin.now.instant;
     match verb {
         "rm" if admin.queue.waiting(ticket).is_some_and(|waiting| waiting.importing) => {

@@ -12,7 +12,7 @@ use crate::base::time::Instant;
 use crate::intake::devices::Device;
 use crate::limits::LOGIN_NAME_BYTES_MAX;
 use crate::queue::Ticket;
-use crate::queue::disk::{Block, Disk};
+use crate::queue::disk::Block;
 use crate::queue::envelope::Record;
 use crate::queue::message::Message;
 use crate::queue::reader::ReadError;
@@ -101,11 +101,11 @@ impl Listing {
     }
 
     /// Writes the next piece.
-    pub fn step<W: Disk>(
+    pub fn step(
         &mut self,
         out: &mut Buffer,
         block: &mut Block,
-        admin: &mut Admin<'_, W>,
+        admin: &mut Admin<'_>,
     ) -> Step {
         // Writing cannot fail: a piece is shorter than the room that the caller keeps for it.
         if let Some(open) = self.open.take() {
@@ -135,12 +135,12 @@ impl Listing {
     }
 }
 
-fn head<W: Disk>(
+fn head(
     waiting: &Waiting,
     depth: Depth,
     out: &mut Buffer,
     block: &mut Block,
-    admin: &mut Admin<'_, W>,
+    admin: &mut Admin<'_>,
 ) -> Option<Open> {
     let run = admin.queue.run(admin.now.instant);
     let next = next(waiting, run, admin);
@@ -169,12 +169,12 @@ fn head<W: Disk>(
 }
 
 /// Tells sender, size and arrival, and leaves the message at its recipients.
-fn open<W: Disk>(
+fn open(
     ticket: Ticket,
     depth: Depth,
     out: &mut Buffer,
     block: &mut Block,
-    admin: &mut Admin<'_, W>,
+    admin: &mut Admin<'_>,
 ) -> Result<Open, ReadError> {
     let mut message = Message::open(admin.queue, admin.disk, ticket, block)?;
     let (size, arrival) = (message.header().message_len, message.header().arrival);
@@ -190,11 +190,11 @@ fn open<W: Disk>(
     }
 }
 
-fn recipients<W: Disk>(
+fn recipients(
     mut open: Open,
     out: &mut Buffer,
     block: &mut Block,
-    admin: &mut Admin<'_, W>,
+    admin: &mut Admin<'_>,
 ) -> Result<Option<Open>, ReadError> {
     let ticket = open.message.ticket();
     let waiting = admin.queue.waiting(ticket);
@@ -258,7 +258,7 @@ fn left_to_wait(waiting: &Waiting, run: u64) -> Option<u64> {
 }
 
 /// Seconds until something is tried.
-fn next<W>(waiting: &Waiting, run: u64, admin: &Admin<'_, W>) -> Option<u64> {
+fn next(waiting: &Waiting, run: u64, admin: &Admin<'_>) -> Option<u64> {
     if waiting.held || !waiting.readable || waiting.importing || waiting.needs == HOLD {
         return None;
     }
@@ -311,11 +311,11 @@ fn after_recipients(mut open: Open, out: &mut Buffer) -> Option<Open> {
 }
 
 /// The next bytes of the header, until its empty line or its allowance is reached.
-fn header<W: Disk>(
+fn header(
     mut open: Open,
     out: &mut Buffer,
     block: &mut Block,
-    admin: &mut Admin<'_, W>,
+    admin: &mut Admin<'_>,
 ) -> Option<Open> {
     let Part::Header { mut left, mut line } = open.part else { return None };
     let piece = open.message.bytes(admin.queue, admin.disk, block).ok().flatten();
@@ -351,11 +351,11 @@ fn header<W: Disk>(
 }
 
 /// The next bytes of the message, as they are stored.
-fn bytes<W: Disk>(
+fn bytes(
     mut open: Open,
     out: &mut Buffer,
     block: &mut Block,
-    admin: &mut Admin<'_, W>,
+    admin: &mut Admin<'_>,
 ) -> Result<Option<Open>, ReadError> {
     let Some(piece) = open.message.bytes(admin.queue, admin.disk, block)? else {
         return Ok(None);
@@ -386,7 +386,7 @@ pub struct StatusLine<'a> {
 
 impl<'a> StatusLine<'a> {
     /// Looks at everything once.
-    pub fn new<W>(admin: &'a Admin<'_, W>) -> StatusLine<'a> {
+    pub fn new(admin: &'a Admin<'_>) -> StatusLine<'a> {
         let queue = &*admin.queue;
         let run = queue.run(admin.now.instant);
         let mut line = StatusLine {
@@ -468,7 +468,7 @@ impl fmt::Display for StatusLine<'_> {
 }
 
 /// A device in the list behind the status; `number` is its place there.
-pub fn write_device<W>(out: &mut Buffer, number: usize, device: &Device, admin: &Admin<'_, W>) {
+pub fn write_device(out: &mut Buffer, number: usize, device: &Device, admin: &Admin<'_>) {
     let ago = |when: Instant| admin.now.instant.since(when).as_secs();
     let seconds = |when: Option<Instant>| Optional(when.map(ago));
     let last_error = device.complaint.map(|(complaint, _)| complaint);

@@ -18,7 +18,7 @@ const SET_BACK_MAX: i64 = 366 * 86_400;
 impl Queue {
     /// Syncs, with all dirty state pages (`pages`) and the superblock (`refresh`) on board. False:
     /// the image is broken now.
-    pub(super) fn sync(&mut self, disk: &mut impl Disk, pages: bool, refresh: bool) -> bool {
+    pub(super) fn sync(&mut self, disk: &mut dyn Disk, pages: bool, refresh: bool) -> bool {
         if self.broken {
             return false;
         }
@@ -159,7 +159,7 @@ impl Queue {
         self.marks.note_dying(group, blocks, now);
     }
 
-    fn write_dirty_pages(&mut self, disk: &mut impl Disk) -> bool {
+    fn write_dirty_pages(&mut self, disk: &mut dyn Disk) -> bool {
         let mut all = true;
         let mut from = 0;
         while let Some((group, copy)) = self.marks.next_dirty(from) {
@@ -196,7 +196,7 @@ impl Queue {
     }
 
     /// Writes the superblock over its older copy; it counts after the next sync.
-    pub(super) fn write_superblock(&mut self, disk: &mut impl Disk) -> bool {
+    pub(super) fn write_superblock(&mut self, disk: &mut dyn Disk) -> bool {
         let copy = 1 - self.superblock_copy;
         let Some(number) = layout::SUPERBLOCKS.get(copy).copied() else { return false };
         self.superblock = Superblock {

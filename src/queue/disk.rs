@@ -40,3 +40,26 @@ pub trait Disk {
     /// Makes every earlier write durable.
     fn sync(&mut self) -> Result<(), DiskError>;
 }
+
+/// A borrowed disk of any kind, where code that is made for one kind is not worth its bytes.
+impl Disk for &mut dyn Disk {
+    fn blocks(&self) -> u32 {
+        (**self).blocks()
+    }
+
+    fn read(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        (**self).read(number, into)
+    }
+
+    fn read_medium(&mut self, number: u32, into: &mut Block) -> Result<(), DiskError> {
+        (**self).read_medium(number, into)
+    }
+
+    fn write(&mut self, number: u32, from: &Block) -> Result<(), DiskError> {
+        (**self).write(number, from)
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        (**self).sync()
+    }
+}

@@ -148,7 +148,7 @@ impl Queue {
     /// Begins a message. A declared `size` is reserved until the end (RFC 1870 §6.1, I15).
     pub fn begin(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         origin: Origin,
         size: Option<u64>,
     ) -> Result<Draft, QueueError> {
@@ -180,7 +180,7 @@ impl Queue {
     /// Appends an envelope record; all of them come before the first byte of the message.
     pub fn record(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         draft: &mut Draft,
         buffer: &mut Block,
         record: &Record<'_>,
@@ -200,7 +200,7 @@ impl Queue {
     /// Appends message bytes.
     pub fn append(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         draft: &mut Draft,
         buffer: &mut Block,
         bytes: &[u8],
@@ -212,7 +212,7 @@ impl Queue {
 
     fn stream(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         draft: &mut Draft,
         buffer: &mut Block,
         mut bytes: &[u8],
@@ -233,7 +233,7 @@ impl Queue {
 
     fn write_full_block(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         draft: &mut Draft,
         buffer: &mut Block,
     ) -> Result<(), QueueError> {
@@ -257,7 +257,7 @@ impl Queue {
     /// error the draft is abandoned already.
     pub fn finish(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         draft: Draft,
         buffer: &mut Block,
         owner: u32,
@@ -349,7 +349,7 @@ impl Queue {
     /// durable nothing happens.
     pub fn commit(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         now: Instant,
         mut each: impl FnMut(u32, Result<Receipt, NotDurable>),
     ) {
@@ -479,7 +479,7 @@ impl Queue {
     /// (I16: before any 452).
     fn make_room(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         origin: Origin,
         count: u32,
     ) -> Result<(), QueueError> {
@@ -492,7 +492,7 @@ impl Queue {
         if self.available(origin) >= count { Ok(()) } else { Err(QueueError::Full) }
     }
 
-    fn allocate(&mut self, disk: &mut impl Disk, draft: &mut Draft) -> Result<u32, QueueError> {
+    fn allocate(&mut self, disk: &mut dyn Disk, draft: &mut Draft) -> Result<u32, QueueError> {
         if draft.reserve > 0 {
             draft.reserve -= 1;
             self.reserved -= 1;

@@ -48,7 +48,7 @@ impl Inspection {
 
 /// Looks at all of `disk`; `faults` is told of everything that is not whole.
 pub fn inspect(
-    disk: &mut impl Disk,
+    disk: &mut dyn Disk,
     now: Instant,
     mut faults: impl FnMut(Fault),
 ) -> Result<Inspection, RecoverError> {

@@ -25,7 +25,7 @@ impl Message {
     /// At the start of `ticket`'s envelope.
     pub fn open(
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         ticket: Ticket,
         buffer: &mut Block,
     ) -> Result<Message, ReadError> {
@@ -49,7 +49,7 @@ impl Message {
     pub fn record(
         &mut self,
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         buffer: &mut Block,
     ) -> Result<Option<Record<'_>>, ReadError> {
         loop {
@@ -84,7 +84,7 @@ impl Message {
     pub fn bytes<'a>(
         &mut self,
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         buffer: &'a mut Block,
     ) -> Result<Option<&'a [u8]>, ReadError> {
         debug_assert!(self.envelope_left == 0, "the envelope comes first");
@@ -103,7 +103,7 @@ impl Message {
     fn fill(
         &mut self,
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         buffer: &mut Block,
     ) -> Result<bool, ReadError> {
         while self.at == self.end {

@@ -100,7 +100,7 @@ pub(super) fn len_with_state(header: &Header, len: usize) -> usize {
 
 impl Queue {
     /// [`Mutant::StateInHeader`]: writes marks where the message stands.
-    pub(super) fn mark_headers_in_place(&mut self, disk: &mut impl Disk, group: u32) {
+    pub(super) fn mark_headers_in_place(&mut self, disk: &mut dyn Disk, group: u32) {
         let first = group * GROUP_SLOTS;
         for slot in (first..first + GROUP_SLOTS).filter(|slot| *slot < self.index.slots()) {
             let number = layout::block_of(slot);

@@ -39,7 +39,7 @@ impl Reader {
     /// Opens a message; `buffer` holds its header block afterwards.
     pub fn open(
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         ticket: Ticket,
         buffer: &mut Block,
     ) -> Result<Reader, ReadError> {
@@ -75,7 +75,7 @@ impl Reader {
     pub fn next<'a>(
         &mut self,
         queue: &Queue,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         buffer: &'a mut Block,
     ) -> Result<Option<&'a [u8]>, ReadError> {
         if self.index >= self.header.count {

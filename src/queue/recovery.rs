@@ -91,7 +91,7 @@ pub struct Found {
 
 /// Makes a fresh image of all of `disk`'s blocks, which hold zeros or noise. The caller sees to it
 /// that nobody takes the file for an image before this has returned (I13).
-pub fn format(disk: &mut impl Disk, random: [u8; 24], created: i64) -> Result<(), DiskError> {
+pub fn format(disk: &mut dyn Disk, random: [u8; 24], created: i64) -> Result<(), DiskError> {
     let slots = layout::slots_in(disk.blocks());
     let seal = Seal::new(random);
     let mut block = new_block();
@@ -117,7 +117,7 @@ pub fn format(disk: &mut impl Disk, random: [u8; 24], created: i64) -> Result<()
 
 /// Opens the image. `batch` is the most messages that ever wait for one commit.
 pub fn recover(
-    disk: &mut impl Disk,
+    disk: &mut dyn Disk,
     now: Instant,
     batch: usize,
     broken: Option<&Queue>,
@@ -127,12 +127,12 @@ pub fn recover(
 
 /// Opens the image for an administrator's changes while no daemon runs. The same in all, but that
 /// no mail ages by it: see the module's head.
-pub fn recover_to_edit(disk: &mut impl Disk, now: Instant) -> Result<(Queue, Found), RecoverError> {
+pub fn recover_to_edit(disk: &mut dyn Disk, now: Instant) -> Result<(Queue, Found), RecoverError> {
     open(disk, now, 0, None, 0)
 }
 
 fn open(
-    disk: &mut impl Disk,
+    disk: &mut dyn Disk,
     now: Instant,
     batch: usize,
     broken: Option<&Queue>,
@@ -186,7 +186,7 @@ pub(super) fn ensure_memory(slots: u32) -> Result<(), RecoverError> {
 
 /// I9: what the medium has, not what a cache says it has.
 pub(super) fn read_medium(
-    disk: &mut impl Disk,
+    disk: &mut dyn Disk,
     number: u32,
     into: &mut Block,
 ) -> Result<(), DiskError> {
@@ -208,7 +208,7 @@ pub(super) struct Roots {
 impl Roots {
     /// Reads them. One of the three may be unreadable; the others say the same.
     pub(super) fn read(
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         faults: &mut dyn FnMut(Fault),
     ) -> Result<Roots, RecoverError> {
         let mut block = new_block();
@@ -304,7 +304,7 @@ impl<'a> Scan<'a> {
     }
 
     /// All passes.
-    pub(super) fn all(mut self, disk: &mut impl Disk, broken: Option<&Queue>) -> Scan<'a> {
+    pub(super) fn all(mut self, disk: &mut dyn Disk, broken: Option<&Queue>) -> Scan<'a> {
         self.read_groups(disk, broken);
         self.judge(disk, broken);
         self.keep_unread(broken);
@@ -319,7 +319,7 @@ impl<'a> Scan<'a> {
 
     /// First pass: every state page and every data block, once. Whole headers that are not dead
     /// become candidates: `Use::Damaged` with their seq, until the second pass has judged them.
-    fn read_groups(&mut self, disk: &mut impl Disk, broken: Option<&Queue>) {
+    fn read_groups(&mut self, disk: &mut dyn Disk, broken: Option<&Queue>) {
         for group in 0..self.queue.marks.groups() {
             let is_blind = !self.read_state(disk, group, broken);
             let first = group * GROUP_SLOTS;
@@ -331,7 +331,7 @@ impl<'a> Scan<'a> {
 
     /// Takes the newest whole copy of a group's state page into the index. False: both are lost,
     /// and nobody remembers what they said.
-    fn read_state(&mut self, disk: &mut impl Disk, group: u32, broken: Option<&Queue>) -> bool {
+    fn read_state(&mut self, disk: &mut dyn Disk, group: u32, broken: Option<&Queue>) -> bool {
         let mut newest: Option<(block::StatePage, u8)> = None;
         let mut is_unread = false;
         for copy in 0..2u8 {
@@ -376,7 +376,7 @@ impl<'a> Scan<'a> {
         true
     }
 
-    fn read_slot(&mut self, disk: &mut impl Disk, slot: u32, is_blind: bool) {
+    fn read_slot(&mut self, disk: &mut dyn Disk, slot: u32, is_blind: bool) {
         let number = layout::block_of(slot);
         self.queue.index.link.set(slot, NO_SLOT);
         if read_medium(disk, number, &mut self.block).is_err() {
@@ -428,7 +428,7 @@ impl<'a> Scan<'a> {
 
     /// Second pass: a candidate is a message if its chain is whole; if not, it is damage when it
     /// had been acknowledged (I10), and nothing when not.
-    fn judge(&mut self, disk: &mut impl Disk, broken: Option<&Queue>) {
+    fn judge(&mut self, disk: &mut dyn Disk, broken: Option<&Queue>) {
         let mut from = 0;
         while let Some(slot) = self.queue.index.find(from, Use::Damaged) {
             from = slot + 1;
@@ -544,7 +544,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Walks the chain of the header in `ticket`'s slot, claiming its body blocks.
-    fn walk(&mut self, disk: &mut impl Disk, ticket: Ticket) -> Walk {
+    fn walk(&mut self, disk: &mut dyn Disk, ticket: Ticket) -> Walk {
         let number = layout::block_of(ticket.slot);
         if read_medium(disk, number, &mut self.block).is_err() {
             return Walk::Unreadable(None);
@@ -623,7 +623,7 @@ impl Queue {
     /// I8, then the rest of I9.
     fn settle(
         &mut self,
-        disk: &mut impl Disk,
+        disk: &mut dyn Disk,
         now: Instant,
         highest: u64,
         is_settled: bool,

@@ -29,7 +29,7 @@ pub(super) struct Interrupted {
 
 impl Scan<'_> {
     /// Keeps every block of the drafts that were `interrupted` for their messages.
-    pub(super) fn claim_drafts(&mut self, disk: &mut impl Disk) {
+    pub(super) fn claim_drafts(&mut self, disk: &mut dyn Disk) {
         let mut interrupted = core::mem::take(&mut self.interrupted);
         if interrupted.is_empty() {
             return;
