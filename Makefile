@@ -12,7 +12,7 @@ SEED ?= 1
 .PHONY: help build run demo test check crash faults mutants fuzz fmt bench sizes clean rust peers
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 rust:
 	@command -v $(CARGO) >/dev/null || { echo "missing: cargo (Rust 1.88 or later, see https://rustup.rs)"; exit 1; }
@@ -75,8 +75,33 @@ scale: build ## start, memory and rate with 10000 and 100000 messages waiting
 	@command -v python3 >/dev/null || { echo "missing: python3"; exit 1; }
 	@python3 tests/bench/scale.py $(MOTE)
 
-sizes: build ## bytes of the product, in all and by room
+sizes: build ## bytes of the product, in all and by room; of cross builds, beside their budgets
 	sh tests/bench/sizes.sh $(MOTE)
+	@echo
+	@sh cross/sizes.sh
+
+# Small machines: cross/targets has the words for TARGET. Nothing is installed; all lies in .cross.
+TARGETS := $(shell awk '!/^\#/ && NF {print $$1}' cross/targets)
+.PHONY: cross cross-all cross-same cross-test cross-test-all cross-test-one
+cross: ## a static mote for TARGET (cross/targets), with TLS and without
+	@sh cross/build.sh $(TARGET)
+	@sh cross/build.sh $(TARGET) --no-default-features
+
+cross-all: ## the same for all targets
+	@for target in $(TARGETS); do $(MAKE) --no-print-directory cross TARGET=$$target || exit 1; done
+
+cross-same: ## build TARGET twice in two folders: equal bytes?
+	@sh cross/same.sh $(TARGET)
+
+cross-test: ## mail through the build for TARGET, on an old processor that qemu plays
+	@sh cross/test.sh $(TARGET)
+
+cross-test-all: ## the same for all targets
+	@for target in $(TARGETS); do sh cross/test.sh $$target || exit 1; done
+
+cross-test-one: # another target on another day
+	@set -- $(TARGETS); shift $$(( $$(date +%j | sed 's/^0*//') % $$# )); \
+	timeout 900 sh cross/test.sh $$1 || { code=$$?; [ $$code = 77 ] || exit $$code; }
 
 clean: rust ## remove everything that was built
 	$(CARGO) clean
