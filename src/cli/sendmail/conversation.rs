@@ -27,7 +27,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -94,7 +94,7 @@ fn carry(daemon: UnixStream, caller: &mut impl Write) -> Result<Exit, Failure> {
     daemon.set_write_timeout(Some(SILENCE_MAX)).map_err(broken)?;
     let has_ended = Arc::new(AtomicBool::new(false));
     let (ended, mut towards) = (Arc::clone(&has_ended), daemon.try_clone().map_err(broken)?);
-    let given = Arc::new(AtomicU64::new(0));
+    let given = Arc::new(AtomicUsize::new(0));
     let giving = Arc::clone(&given);
     // It ends with the process, at the latest.
     std::thread::spawn(move || {
@@ -133,9 +133,9 @@ fn carry(daemon: UnixStream, caller: &mut impl Write) -> Result<Exit, Failure> {
 struct Listening<'a> {
     daemon: &'a UnixStream,
     /// Pieces that it has taken.
-    given: &'a AtomicU64,
+    given: &'a AtomicUsize,
     /// As many as there were when it was last waited for in vain.
-    before: u64,
+    before: usize,
 }
 
 impl Read for Listening<'_> {
@@ -245,7 +245,7 @@ mod tests {
     fn a_daemon_that_neither_speaks_nor_takes_anything_is_given_up() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let given = AtomicU64::new(0);
+        let given = AtomicUsize::new(0);
         let mut listening = Listening { daemon: &ours, given: &given, before: 0 };
         let mut into = [0; 8];
         (&theirs).write_all(b"220 x").unwrap();
