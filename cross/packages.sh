@@ -1,6 +1,7 @@
 #!/bin/sh
 # Debian's packages, unpacked into .cross/NAME and not installed. Quick when they are there.
 # usage: packages.sh NAME PACKAGE...; prints what is missing in one line, and ends with 1
+# PACKAGE+ is a package with those that it needs and this system lacks; linux-image-amd64: today's.
 set -eu
 : "${CROSS_DIR:=$(cd "$(dirname "$0")/.." && pwd)/.cross}"
 mkdir -p "$CROSS_DIR"
@@ -25,7 +26,16 @@ fi
 rm -rf "${CROSS_DIR:?}/$name.debs" "${CROSS_DIR:?}/$name.tmp"
 mkdir -p "$CROSS_DIR/$name.debs" "$CROSS_DIR/$name.tmp"
 # shellcheck disable=SC2086
-(cd "$CROSS_DIR/$name.debs" && apt-get $lists -qq download "$@") >>"$log" 2>&1 ||
+names=$(for package do
+    case $package in
+        *+) apt-get $lists -s -o Debug::NoLocking=1 install --no-install-recommends "${package%+}" 2>>"$log" |
+            awk '$1 == "Inst" && ($3 !~ /^\[/) {print $2}' ;;
+        linux-image-amd64) apt-cache $lists depends "$package" 2>>"$log" | sed -n 's/^ *Depends: \(.*\)/\1/p' | head -n 1 ;;
+        *) echo "$package" ;;
+    esac
+done)
+# shellcheck disable=SC2086
+(cd "$CROSS_DIR/$name.debs" && apt-get $lists -qq download $names) >>"$log" 2>&1 ||
     missing "Debian's $*: $(grep -m1 '^E:' "$log" || tail -n 1 "$log")"
 for deb in "$CROSS_DIR/$name.debs"/*.deb; do dpkg-deb -x "$deb" "$CROSS_DIR/$name.tmp"; done
 : >"$CROSS_DIR/$name.tmp/.ready"

@@ -101,12 +101,7 @@ impl Listing {
     }
 
     /// Writes the next piece.
-    pub fn step(
-        &mut self,
-        out: &mut Buffer,
-        block: &mut Block,
-        admin: &mut Admin<'_>,
-    ) -> Step {
+    pub fn step(&mut self, out: &mut Buffer, block: &mut Block, admin: &mut Admin<'_>) -> Step {
         // Writing cannot fail: a piece is shorter than the room that the caller keeps for it.
         if let Some(open) = self.open.take() {
             let told = match open.part {
