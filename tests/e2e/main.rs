@@ -11,6 +11,7 @@
 mod aliases;
 mod auth;
 mod bodies;
+mod callers;
 mod clients;
 mod conversation;
 mod domains;

@@ -108,6 +108,7 @@ peer s-nail s-nail s-nail usr/bin/s-nail
 peer aiosmtpd python3-aiosmtpd
 peer aiosmtplib python3-aiosmtplib
 peer perl-smtp 'libauthen-sasl-perl libio-socket-ssl-perl libnet-ssleay-perl' with-perl-smtp ""
+peer cron cron cron usr/sbin/cron
 peer mutt 'mutt libsasl2-modules' mutt usr/bin/mutt
 node nodemailer 10.6.0
 peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-source \
