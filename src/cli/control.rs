@@ -34,6 +34,17 @@ pub fn ask(
     Asker::new(context)?.ask(request, each)
 }
 
+/// Like [`ask`], but never of the image; none: no daemon is there, or it is not for this user.
+pub fn ask_daemon(
+    context: &Context,
+    request: &str,
+    each: impl FnMut(&str, &Object),
+) -> Option<Result<(), Failure>> {
+    let places = context.control_places().ok()?;
+    let (path, stream) = find(&places.control).ok()??;
+    Some(converse(path, &stream, request, each))
+}
+
 /// Whom the requests of one command go to: to the daemon, a connection each; or to the image, which
 /// is opened once for all of them.
 pub struct Asker<'a> {

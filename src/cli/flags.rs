@@ -79,7 +79,11 @@ pub const SENDMAIL: &[Flag] = &[
     flag("-B", "TYPE", "7BIT or 8BITMIME"),
     flag("-b", "MODE", "m: submits; s: speaks SMTP; p: lists the queue; i: checks the aliases"),
     flag("-I", "", "does nothing, as newaliases"),
-    flag("-o", "OPTION", "i: as -i; others are ignored"),
+    flag(
+        "-o",
+        "OPTION",
+        "i: as -i; di: waits, up to a minute, for the first try; others are ignored",
+    ),
     flag("-q", "[TIME]", "tries all mail that waits now"),
     flag("-v", "", "tells what became of the message"),
     flag("-C", "FILE", "reads FILE; only for root"),

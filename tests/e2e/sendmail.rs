@@ -175,3 +175,19 @@ fn a_large_mail_needs_no_more_memory_than_a_small_one() {
         assert!(large <= small + 512, "{small} and {large} KiB");
     }
 }
+
+/// -odi comes back when the mail has been tried, and without it at once; queued is no fault.
+#[test]
+fn who_wants_to_wait_waits_for_the_first_outcome() {
+    let _running = shared();
+    let hop = NextHop::start(&[]);
+    let place = Place::new(&format!("relay = smtp://127.0.0.1:{}", hop.port));
+    let _mote = place.serve();
+    for (to, seen) in [("a@b.test", "it has left the queue"), ("later@b.test", "it waits in the")] {
+        let output = sendmail(&place, &["-odi", "-v", to], HEADER);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains(seen), "{said}");
+    }
+    assert_eq!(hop.heard_of("Received: ").len(), 1);
+    assert!(hop.heard_of("RCPT").contains(&"RCPT TO:<later@b.test>".to_owned()));
+}

@@ -74,6 +74,8 @@ pub struct Arguments {
     pub returns: Option<Return>,
     /// -V: what reports call this mail, in xtext.
     pub envelope_id: String,
+    /// -odi: wait for the first outcome.
+    pub waits: bool,
     /// -v: tell what became of it.
     pub verbose: bool,
     /// -C: a config file.
@@ -250,6 +252,7 @@ impl Arguments {
             Flag::Verbose => self.verbose = true,
             Flag::Config => self.config = Some(PathBuf::from(OsString::from_vec(value))),
             Flag::Mode => self.mode = mode(&value)?,
+            Flag::Option if value.first() == Some(&b'd') => self.waits = value == b"di",
             Flag::Option => self.dots_are_text |= value == b"i",
             Flag::Flush => self.mode = Mode::Flush,
             Flag::Aliases => self.mode = Mode::Aliases,

@@ -21,6 +21,7 @@ pub mod deputy;
 pub mod ends;
 pub mod envelope;
 pub mod message;
+pub mod outcome;
 pub mod submission;
 
 use super::exit::{Exit, Failure, finish, tell};
@@ -122,7 +123,8 @@ fn submit(context: &Context, arguments: &Arguments) -> Result<Exit, Failure> {
         let keep = |error| Failure::new(Exit::TEMPORARY, format!("cannot keep the mail: {error}"));
         message.keep().map_err(keep)?;
     }
-    let mut delivery = Delivery { context, places, session: None, reason: None, worst: None };
+    let mut delivery =
+        Delivery { context, places, session: None, reason: None, worst: None, queued: Vec::new() };
     for (number, group) in groups.iter().enumerate() {
         if number > 0 {
             message.rewind().map_err(|error| unreadable(&error))?;
@@ -134,6 +136,9 @@ fn submit(context: &Context, arguments: &Arguments) -> Result<Exit, Failure> {
             }
             return Err(failure);
         }
+    }
+    if arguments.waits {
+        outcome::wait_for(context, &delivery.queued);
     }
     delivery.worst.map_or(Ok(Exit::OK), Err)
 }
@@ -169,6 +174,8 @@ struct Delivery<'a> {
     reason: Option<String>,
     /// What some recipients were refused with.
     worst: Option<Failure>,
+    /// Ids of what the daemon has taken.
+    queued: Vec<String>,
 }
 
 impl Delivery<'_> {
@@ -188,7 +195,9 @@ impl Delivery<'_> {
         };
         match session.submit(terms, recipients, message, is_last) {
             Verdict::Queued(reply, refusals) => {
-                self.say(&reply.to_string());
+                let reply = reply.to_string();
+                self.say(&reply);
+                self.queued.extend(outcome::id_of(&reply).map(str::to_owned));
                 for (place, reply) in refusals {
                     self.refused(recipients.get(place), &reply);
                 }
