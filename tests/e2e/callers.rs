@@ -133,7 +133,8 @@ fn git_send_email() {
     let scene = Scene::new();
     let patch = scene.place.path("0001.patch");
     let text = "From 0123456789 Mon Sep 17 00:00:00 2001\nFrom: root <root@mote.test>\n\
-                Date: Tue, 1 Dec 2026 10:00:00 +0000\nSubject: [PATCH] by git\n\nx\n---\n a | 2 +-\n";
+                Date: Tue, 1 Dec 2026 10:00:00 +0000\nSubject: [PATCH] by git\n\n\
+                x\n---\n a | 2 +-\n";
     fs::write(&patch, text).unwrap();
     program.current_dir(scene.place.path("")).args(["send-email", "--no-thread", "--quiet"]);
     program.args([

@@ -1,7 +1,7 @@
 //! -odi: waits for the first outcome of what was just handed in.
 //!
 //! The daemon tries new mail at once, whoever asks; this only looks on, through the control socket,
-//! until the mail has left the queue or waits for another try, for [`PATIENCE`] at most. Whoever may
+//! until the mail has left the queue or waits for another try, for a minute at most. Whoever may
 //! not ask the daemon, or finds it gone, does not wait. Nothing that is seen changes the exit code:
 //! the mail is on disk, and what fails comes back as a report.
 
