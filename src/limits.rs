@@ -52,6 +52,8 @@ pub const REWRITES_MAX: usize = 256;
 pub const ALIASES_LOOK: Duration = Duration::from_secs(1);
 /// How often a file is looked at with which a next hop has not let us in.
 pub const KEY_LOOK: Duration = Duration::from_secs(5);
+/// How often it is looked whether the name servers are others, while mail waits for the network.
+pub const NETWORK_LOOK: Duration = Duration::from_secs(5);
 /// Failed logins in one session; with the last it is closed.
 pub const LOGIN_FAILURES_MAX: u32 = 5;
 /// Addresses whose failed logins are remembered.

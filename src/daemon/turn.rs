@@ -14,7 +14,7 @@
 use super::control::Control;
 use super::doors::{Doors, is_beyond_its_number};
 use super::service::Routes;
-use super::world::{Accepted, Event, Peer, Token, World};
+use super::world::{Accepted, Event, Peer, Resolver, Token, World};
 use crate::base::slots::{Handle, Slots};
 use crate::base::time::{Instant, Now, earliest};
 use crate::config::Config;
@@ -245,6 +245,7 @@ impl Daemon {
                     }
                 }
                 Event::Unlocked { ticket } => self.forwarder.ask_again(ticket),
+                Event::Network => self.forwarder.network_changed(now.instant),
                 Event::Drop => self.import.look(),
                 Event::Drain => {
                     self.drain_until.get_or_insert(now.instant + DRAIN_MAX);
@@ -398,6 +399,9 @@ impl Daemon {
     /// Starts what is due, and serves the slots that it concerns.
     fn forward<W: World>(&mut self, world: &mut W, now: Now) {
         let Daemon { config, queue, forwarder, .. } = self;
+        if forwarder.looks_at_network(now.instant) && Resolver::has_changed(world) {
+            forwarder.network_changed(now.instant);
+        }
         let mut context = forwarder::Context { config, queue, world, now };
         forwarder.schedule(&mut context);
         for slot in 0..self.forwarder.slots() {

@@ -60,6 +60,8 @@ pub enum Event {
         /// The number given to [`Keyring::unlock`].
         ticket: u32,
     },
+    /// An address, a route or a link of this machine has come, gone or changed.
+    Network,
     /// A new file may lie in the drop directory.
     Drop,
     /// TERM or INT: finish what is under way, accept nothing new, leave.
@@ -166,6 +168,8 @@ pub trait Resolver {
     fn resolve_mail(&mut self, ticket: u32, domain: &str) -> bool;
     /// Takes the answer to the question `ticket`, once.
     fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>>;
+    /// Whether the name servers are others than at the last call, as far as that can be told.
+    fn has_changed(&mut self) -> bool;
 }
 
 /// Both clocks.

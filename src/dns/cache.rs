@@ -57,6 +57,11 @@ impl Cache {
         self.entries.push(Entry { domain: domain.into(), outcome: *outcome, until });
     }
 
+    /// Forgets what does not exist: a name server without its uplink may have said so.
+    pub fn forget_failures(&mut self) {
+        self.entries.retain(|entry| entry.outcome.result.is_ok());
+    }
+
     /// Forgets all: the servers have changed, and others may know other things.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -99,6 +104,9 @@ mod tests {
             }
             assert_eq!(cache.get(name, at(kept + 1)), None, "{name}");
         }
+        cache.forget_failures();
+        assert_eq!(cache.get("no.example", at(2)), None);
+        assert!(cache.get("long.example", at(2)).is_some());
         cache.clear();
         assert_eq!(cache.get("long.example", at(2)), None);
     }

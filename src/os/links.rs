@@ -1,14 +1,24 @@
-//! Tells when network interfaces come and go: rtnetlink(7).
+//! Tells when interfaces, addresses and routes come, go or change: rtnetlink(7).
+//!
+//! Nothing of it is a list of what changed: whoever is told looks for itself, and what was lost
+//! because too much came at one time is a change like any other. Two ask: mail that waits for the
+//! network (`relay/release.rs`), and listeners on interfaces.
 //!
 //! A listener on an interface has all of its addresses, those of tomorrow too; but the kernel knows
 //! the interface by a number, and one that is made anew under its old name (a router that restarts
-//! its network does so) has another. Whoever is told by this binds again. Not a list of what
-//! changed: whoever is told looks for itself.
+//! its network does so) has another: then it has to be bound again.
 
 use std::ffi::CStr;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+
+/// What is told of. None of it comes often on a machine whose network is well.
+const GROUPS: libc::c_int = libc::RTMGRP_LINK
+    | libc::RTMGRP_IPV4_IFADDR
+    | libc::RTMGRP_IPV6_IFADDR
+    | libc::RTMGRP_IPV4_ROUTE
+    | libc::RTMGRP_IPV6_ROUTE;
 
 /// The watch.
 pub(crate) struct Links {
@@ -59,7 +69,7 @@ fn open() -> io::Result<OwnedFd> {
     // SAFETY: all zeros is a valid value of this plain data.
     let mut name: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
     name.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-    name.nl_groups = libc::RTMGRP_LINK as u32;
+    name.nl_groups = GROUPS as u32;
     let len = core::mem::size_of_val(&name) as libc::socklen_t;
     // SAFETY: the descriptor returned is new, so ours alone; the name lives, and has that length.
     unsafe {

@@ -96,11 +96,6 @@ impl Interfaces {
         self.0.push((listener, name, index));
     }
 
-    /// There is nothing to follow.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Interfaces have come or gone: binds those anew that were made anew.
     pub(super) fn follow(&mut self, reactor: &Reactor) {
         for (listener, name, bound) in &mut self.0 {

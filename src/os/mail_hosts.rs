@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Where the name servers stand.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// More of a resolv.conf is not read.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Random ports tried before the kernel chooses one.
@@ -60,7 +62,7 @@ impl MailHostResolver {
                 MailHostResolver::with(servers, None, server.port(), random)
             }
             None => {
-                let path = Some(PathBuf::from("/etc/resolv.conf"));
+                let path = Some(PathBuf::from(RESOLV_CONF));
                 MailHostResolver::with(Servers::default(), path, PORT, random)
             }
         }
@@ -101,6 +103,11 @@ impl MailHostResolver {
         let now = state.clock.now().instant;
         state.cache.put(domain, &outcome, now);
         outcome.result
+    }
+
+    /// What was said while the network was another may be wrong now.
+    pub(crate) fn forget_failures(&self) {
+        self.lock().cache.forget_failures();
     }
 
     /// The servers as the file names them now, a random number, and the time.
@@ -222,7 +229,8 @@ impl Own for ThisMachine<'_> {
     }
 }
 
-fn identity(metadata: &Metadata) -> [i64; 5] {
+/// What tells a file from the one that was there before: device, inode, bytes, changed when.
+pub(super) fn identity(metadata: &Metadata) -> [i64; 5] {
     let (device, inode) = (metadata.dev() as i64, metadata.ino() as i64);
     [device, inode, metadata.len() as i64, metadata.mtime(), metadata.mtime_nsec()]
 }

@@ -13,7 +13,7 @@
 use crate::base::buffer::Text;
 use crate::daemon::world::{Addresses, Failure, MailHosts, ResolveError, Resolver};
 use crate::limits::RESOLVE_TIMEOUT;
-use crate::os::mail_hosts::MailHostResolver;
+use crate::os::mail_hosts::{MailHostResolver, RESOLV_CONF, identity};
 use crate::os::random::SystemRandom;
 use crate::os::reactor::Bell;
 use core::ffi::CStr;
@@ -50,6 +50,8 @@ pub(crate) struct NameResolver {
     outstanding: u8,
     literals: [Option<(u32, IpAddr)>; QUESTIONS_MAX],
     mail: [Option<(u32, MailAnswer)>; QUESTIONS_MAX],
+    /// resolv.conf as it was when it was last looked at.
+    seen: Option<[i64; 5]>,
 }
 
 struct Shared {
@@ -118,6 +120,7 @@ impl NameResolver {
             outstanding: 0,
             literals: [None; QUESTIONS_MAX],
             mail: [const { None }; QUESTIONS_MAX],
+            seen: look_at_servers(),
         };
         for _ in 0..THREADS {
             spawn(&resolver.shared)?;
@@ -193,6 +196,11 @@ impl NameResolver {
         true
     }
 
+    /// What did not exist while the network was another is asked for again.
+    pub(crate) fn forget_failures(&self) {
+        self.shared.mail.forget_failures();
+    }
+
     /// Keeps a domain's answer until it is asked for. There are as many places as rows, and an
     /// answer is asked for in the turn that tells of it.
     pub(crate) fn keep(&mut self, ticket: u32, answer: MailAnswer) {
@@ -224,6 +232,16 @@ impl Resolver for NameResolver {
         let (_, answer) = place?.take()?;
         Some(answer.map(|hosts| *hosts))
     }
+
+    fn has_changed(&mut self) -> bool {
+        let seen = look_at_servers();
+        core::mem::replace(&mut self.seen, seen) != seen
+    }
+}
+
+/// The file, through whatever links lead there: most machines have one in memory.
+fn look_at_servers() -> Option<[i64; 5]> {
+    std::fs::metadata(RESOLV_CONF).ok().map(|metadata| identity(&metadata))
 }
 
 impl Drop for NameResolver {

@@ -219,6 +219,7 @@ struct Told {
     drain: bool,
     reload: bool,
     flush: bool,
+    network: bool,
     drop: bool,
 }
 
@@ -229,6 +230,7 @@ impl Told {
             (&mut self.drain, Event::Drain),
             (&mut self.reload, Event::Reload),
             (&mut self.flush, Event::Flush),
+            (&mut self.network, Event::Network),
             (&mut self.drop, Event::Drop),
         ];
         for (pending, event) in pending {
@@ -240,7 +242,7 @@ impl Told {
     }
 
     fn is_any(&self) -> bool {
-        self.drain || self.reload || self.flush || self.drop
+        self.drain || self.reload || self.flush || self.network || self.drop
     }
 }
 
@@ -278,11 +280,10 @@ impl World {
             reactor.add_tls(tls);
         }
         // Before the listeners: an interface that changes meanwhile is told.
-        let links = Links::open().ok();
+        let links = watch_network();
         let (listeners, interfaces) = listen(&mut reactor, settings)?;
-        let links = links.filter(|_| !interfaces.is_empty());
         if let Some(links) = &links {
-            reactor.add_links(links.as_raw_fd()).map_err(system("watch the interfaces"))?;
+            reactor.add_links(links.as_raw_fd()).map_err(system("watch the network"))?;
         }
         reactor.add_signals(signals.as_raw_fd()).map_err(system("take signals"))?;
 
@@ -360,6 +361,8 @@ impl World {
         });
         if is_relinked {
             self.interfaces.follow(&self.reactor);
+            self.resolver.forget_failures();
+            self.told.network = true;
         }
         self.look_by_time();
         while events.len() < events.capacity() {
@@ -397,6 +400,18 @@ impl World {
             }
         }
     }
+}
+
+/// Nothing depends on it but how soon mail goes that waits for the network.
+fn watch_network() -> Option<Links> {
+    let links = Links::open();
+    if let Err(error) = &links {
+        ::log::warn!(
+            "the system does not tell when the network changes: {error}; mail that waits for it \
+             goes as 'retry' says, and an interface that is made anew needs a restart"
+        );
+    }
+    links.ok()
 }
 
 fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
@@ -522,6 +537,10 @@ impl Resolver for World {
 
     fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>> {
         self.resolver.mail_hosts(ticket)
+    }
+
+    fn has_changed(&mut self) -> bool {
+        Resolver::has_changed(&mut self.resolver)
     }
 }
 

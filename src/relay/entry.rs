@@ -55,6 +55,11 @@ impl Forwarder {
     /// The key cannot be had.
     pub fn locked<W>(&mut self, slot: usize, why: &str, context: &mut Context<'_, W>) {
         let lane = self.lane_of_slot(slot).map(|lane| lane.number);
+        let is_asked_for = self.senders.get(slot).is_some_and(|s| s.state == State::AwaitKey);
+        if is_asked_for && matches!(self.key(slot, context.config), Some(KeySource::Command(_))) {
+            // Programs that print tokens ask a server for them.
+            self.cut_off(slot);
+        }
         self.lane_failed(slot, why, context);
         self.await_key(lane, context);
     }

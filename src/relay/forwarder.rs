@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::mailbox::Mailbox;
 use super::network::NetError;
 pub use super::plan::GivenBack;
+use super::release::Release;
 use super::route::{self, Destination, HOLD, LANES_MAX};
 use super::sender::{Progress, Sender, State, scope};
 use super::ways;
@@ -116,6 +117,7 @@ pub struct Forwarder {
     pub(super) owner_base: u32,
     pub(super) counters: Counters,
     pub(super) words: LastWords,
+    pub(super) network: Release,
     is_draining: bool,
     is_asleep: bool,
 }
@@ -137,6 +139,7 @@ impl Forwarder {
             owner_base,
             counters: Counters::default(),
             words: LastWords::new(),
+            network: Release::default(),
             is_draining: false,
             is_asleep: false,
         };
@@ -191,6 +194,7 @@ impl Forwarder {
         }
         for lane in &mut self.lanes {
             lane.until = None;
+            lane.again = lane.connections > 0;
         }
         self.scan_at = 0;
     }
@@ -248,6 +252,7 @@ impl Forwarder {
 
     /// Looks through the index when something may have become due or expired; then starts senders.
     pub fn schedule<W: Disk + Mailbox + Keyring>(&mut self, context: &mut Context<'_, W>) {
+        self.let_go(context.queue, context.now.instant);
         self.scan(context);
         self.look_for_keys(context);
         if self.is_draining {
@@ -428,7 +433,20 @@ impl Forwarder {
 
     pub(super) fn lane_failed<W>(&mut self, slot: usize, why: &str, context: &mut Context<'_, W>) {
         let now = context.now.instant;
-        let Some(lane) = self.lane_of_slot(slot) else { return };
+        let is_cut_off = self.senders.get(slot).is_some_and(|sender| sender.is_cut_off);
+        if is_cut_off {
+            self.network.watch(now);
+        }
+        let number = self.senders.get(slot).map_or(0, |sender| usize::from(sender.lane));
+        let Some(lane) = self.lanes.get_mut(number) else { return };
+        let waits = lane.until.is_some_and(|until| now < until);
+        lane.awaits_network = is_cut_off || (waits && lane.awaits_network);
+        if is_cut_off && lane.again && !waits {
+            let again = self.network.once_more(now);
+            lane.failed_by_the_old_way(why, again);
+            log::info!("{}: {why}; the network has changed meanwhile", lane.destination.name());
+            return self.release(slot);
+        }
         let scatter = context.queue.seal().scatter(lane.number.into(), now.as_millis());
         lane.failed(why, &context.config.retry, scatter, now);
         let wait = lane.until.map_or(0, |until| until.since(now).as_secs());
@@ -551,7 +569,8 @@ impl Forwarder {
         let senders = self.senders.iter().filter_map(Sender::deadline).min();
         let filing = self.senders.iter().any(|sender| sender.state == State::Filing);
         let filing = filing.then_some(now);
-        earliest(earliest(scan, lanes), earliest(senders, filing))
+        let network = if self.is_draining { None } else { self.network.deadline() };
+        earliest(earliest(earliest(scan, lanes), earliest(senders, filing)), network)
     }
 
     fn all_taken(&self) -> bool {
@@ -561,7 +580,7 @@ impl Forwarder {
 
 /// Its lanes are found anew when the index is next looked through; for what is being attempted that
 /// is after its attempt, which sees the present config as it goes.
-fn make_due(queue: &mut Queue, ticket: Ticket) {
+pub(super) fn make_due(queue: &mut Queue, ticket: Ticket) {
     queue.plan(ticket, 0, 0, 0);
 }
 

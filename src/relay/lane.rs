@@ -42,6 +42,10 @@ pub struct Lane {
     pub last_error: Text<REMOTE_TEXT_BYTES_MAX>,
     /// Why its mail can never be delivered, as the name servers said last.
     pub refusal: Option<Failure>,
+    /// It was the way that failed last, no word of the next hop: a change of the network may help.
+    pub awaits_network: bool,
+    /// What is under way has gone by the network as it was, and is tried once more if it fails.
+    pub again: bool,
     /// It is the key that is wrong: a new one is looked for at that time, while the lane waits.
     pub key_look: Option<Instant>,
     /// When a mail last went through.
@@ -65,6 +69,8 @@ impl Lane {
             until: None,
             last_error: Text::new(),
             refusal: None,
+            awaits_network: false,
+            again: false,
             key_look: None,
             last_success: None,
         }
@@ -168,10 +174,21 @@ impl Lane {
         self.look();
     }
 
+    /// The way failed that was taken before the network changed: the new one is tried soon.
+    pub fn failed_by_the_old_way(&mut self, why: &str, until: Instant) {
+        self.last_error = Text::from(why);
+        self.again = false;
+        self.until = Some(until);
+        // What was offered stays ready in the queue.
+        self.look();
+    }
+
     /// The destination serves us.
     pub fn serves(&mut self) {
         self.failures = 0;
         self.until = None;
+        self.awaits_network = false;
+        self.again = false;
         self.key_look = None;
     }
 

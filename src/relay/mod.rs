@@ -14,6 +14,7 @@
 //! - `entry` from a key to a connection that knows us
 //! - `domains` lanes that come and go · `ways` from a name to a connection
 //! - `loss` how connections are lost, in words
+//! - `release` what waits for the network goes when that has changed
 //! - `words` what waiting messages were told last
 //! - `network`, `mailbox`, `keyring` what is needed of the world
 //!
@@ -38,6 +39,7 @@ mod loss;
 pub mod mailbox;
 pub mod network;
 mod plan;
+mod release;
 pub mod report;
 mod rewriting;
 pub mod route;

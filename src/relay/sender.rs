@@ -107,6 +107,8 @@ pub struct Sender {
     pub ways: Ways,
     /// See `ways`.
     pub tried: u8,
+    /// It was the way that failed, no word of the next hop.
+    pub is_cut_off: bool,
     /// When connecting takes too long.
     pub connect_deadline: Option<Instant>,
     input: Buffer,
@@ -144,6 +146,7 @@ impl Sender {
             generation: 0,
             ways: Ways::Addresses(Addresses::default()),
             tried: 0,
+            is_cut_off: false,
             connect_deadline: None,
             input: Buffer::new(2 * REMOTE_LINE_BYTES_MAX),
             output: Buffer::new(OUTPUT_BYTES),
@@ -170,6 +173,7 @@ impl Sender {
         self.lane = lane;
         self.generation = self.generation.wrapping_add(1);
         self.tried = 0;
+        self.is_cut_off = false;
         self.connect_deadline = None;
         self.idle_since = None;
         self.is_leaving = false;
@@ -523,6 +527,7 @@ impl Sender {
                     let ticket = attempt.ticket();
                     (attempt.ledger, ticket)
                 });
+                self.is_cut_off |= matches!(loss, Loss::Closed | Loss::TimedOut | Loss::Silent);
                 let why = self.tls_trouble.unwrap_or_else(|| loss::words(&loss));
                 Some(Progress::Lost(under_way, stage, why))
             }

@@ -40,7 +40,10 @@ impl Forwarder {
                 sender.ways = Ways::Addresses(addresses);
                 self.try_next_address(slot, "has no address", context);
             }
-            Err(error) => self.lane_failed(slot, error.text(), context),
+            Err(error) => {
+                sender.is_cut_off = true;
+                self.lane_failed(slot, error.text(), context);
+            }
         }
     }
 
@@ -63,6 +66,7 @@ impl Forwarder {
                 self.try_next_address(slot, "has no address", context);
             }
             Err(failure) if failure.is_temporary() => {
+                sender.is_cut_off = true;
                 self.lane_failed(slot, failure.text(), context);
             }
             Err(failure) => self.refuse_one(slot, failure, context),
@@ -86,6 +90,7 @@ impl Forwarder {
         if failure == Failure::NoSuchDomain && age < SURE_AFTER {
             // A router without its uplink says the same of every name.
             lane.offer(ticket);
+            self.cut_off(slot);
             return self.lane_failed(slot, failure.text(), context);
         }
         lane.refusal = Some(failure);
@@ -133,7 +138,17 @@ impl Forwarder {
         context: &mut Context<'_, W>,
     ) {
         self.close(slot);
+        if !matches!(error, NetError::Exhausted | NetError::Tls | NetError::NotTls) {
+            self.cut_off(slot);
+        }
         self.try_next_address(slot, error.text(), context);
+    }
+
+    /// What fails in the slot now is the way.
+    pub(super) fn cut_off(&mut self, slot: usize) {
+        if let Some(sender) = self.senders.get_mut(slot) {
+            sender.is_cut_off = true;
+        }
     }
 
     pub(super) fn try_next_address<W>(

@@ -400,6 +400,10 @@ impl Resolver for World {
     fn mail_hosts(&mut self, _: u32) -> Option<Result<MailHosts, Failure>> {
         None
     }
+
+    fn has_changed(&mut self) -> bool {
+        false
+    }
 }
 
 /// There are no Maildirs.

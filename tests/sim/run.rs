@@ -114,6 +114,7 @@ impl Run {
         self.world.plan(1000, Happening::Submit);
         if self.plan.kinds.has_weather() {
             self.world.plan(MINUTE, Happening::Weather);
+            self.world.plan(MINUTE, Happening::Network);
         }
         if self.plan.kinds.clock {
             self.world.plan(10 * MINUTE, Happening::Clock);
@@ -261,6 +262,13 @@ impl Run {
                     world.plan(span, Happening::Weather);
                 }
                 Happening::Clock => self.jump(),
+                Happening::Network => {
+                    // A link that flaps, or one change in a day.
+                    world.events.push_back(Event::Network);
+                    let longest = world.rng.pick(&[200, 5000, MINUTE, 2 * HOUR]);
+                    let span = world.rng.range(1, longest);
+                    world.plan(span, Happening::Network);
+                }
                 Happening::Fuse => {
                     let fuse = world.ops + world.rng.range(1, 600);
                     world.fuse = Some(fuse);
@@ -338,7 +346,11 @@ impl Run {
         world.agenda.retain(|_, what| {
             let is_trouble = matches!(
                 what,
-                Happening::Weather | Happening::Clock | Happening::Fuse | Happening::Admin
+                Happening::Weather
+                    | Happening::Clock
+                    | Happening::Network
+                    | Happening::Fuse
+                    | Happening::Admin
             );
             !is_trouble
         });

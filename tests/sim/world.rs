@@ -48,6 +48,8 @@ pub enum Happening {
     Submit,
     Weather,
     Clock,
+    /// An address has come or gone: the daemon is told, once or in a heap.
+    Network,
     Fuse,
     Admin,
 }
@@ -368,6 +370,10 @@ impl Resolver for World {
 
     fn mail_hosts(&mut self, ticket: u32) -> Option<Result<MailHosts, Failure>> {
         self.mail_hosts.remove(&ticket)
+    }
+
+    fn has_changed(&mut self) -> bool {
+        self.rng.permille(100)
     }
 }
 
