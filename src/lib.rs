@@ -147,6 +147,7 @@
 //!    with a later commit (`queue/marks.rs`). What failed for good becomes a report
 //!    (`relay/report.rs`, `mail/report.rs`), a message of its own. What is deferred is due again by
 //!    its age (`queue/schedule.rs`).
+//!    What had no way goes when the network changes (`os/links.rs`, `relay/release.rs`).
 //! 9. When all are done the message dies, and once its state page is synced its slots are free.
 //!    What a sender wants held goes later (`intake/later.rs`, `relay/hold.rs`), and what is late is
 //!    returned or told of (`relay/late.rs`).

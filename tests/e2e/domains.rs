@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// What the zone has for a name.
 #[derive(Clone)]
-enum Entry {
+pub(crate) enum Entry {
     /// Mail hosts with their preferences.
     Mx(Vec<(u16, &'static str)>),
     /// An address.
@@ -26,7 +26,7 @@ enum Entry {
     Broken,
 }
 
-type Zone = BTreeMap<String, Vec<Entry>>;
+pub(crate) type Zone = BTreeMap<String, Vec<Entry>>;
 
 fn wire(name: &str) -> Vec<u8> {
     let labels = name.split('.').filter(|label| !label.is_empty());
@@ -73,7 +73,12 @@ fn answer(question: &[u8], zone: &Zone) -> Vec<u8> {
 
 /// A name server that knows `zone`; its port.
 fn name_server(zone: Zone) -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    name_server_at("127.0.0.1:0", zone)
+}
+
+/// The same at an address of the caller's.
+pub(crate) fn name_server_at(address: &str, zone: Zone) -> u16 {
+    let socket = UdpSocket::bind(address).unwrap();
     let port = socket.local_addr().unwrap().port();
     thread::spawn(move || {
         let mut question = [0; 1500];

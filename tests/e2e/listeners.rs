@@ -152,10 +152,10 @@ pub(crate) fn is_outside(name: &str) -> bool {
 }
 
 /// A second network, joined to this one by the interfaces v0 (here) and v1 (there).
-struct Neighbour(Ended);
+pub(crate) struct Neighbour(Ended);
 
 impl Neighbour {
-    fn new() -> Neighbour {
+    pub(crate) fn new() -> Neighbour {
         let mut command = Command::new("unshare");
         command.args(["-n", "sh", "-c", "ip link set lo up; echo up; exec sleep 600"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -169,7 +169,7 @@ impl Neighbour {
     }
 
     /// Makes the pair, anew if need be.
-    fn join(&self, here: &str, there: &str) {
+    pub(crate) fn join(&self, here: &str, there: &str) {
         let pid = self.pid();
         sh(&format!(
             "ip link del v0 2>/dev/null; ip link add v0 type veth peer name v1 && \
@@ -179,19 +179,32 @@ impl Neighbour {
         ));
     }
 
+    /// A listener there.
+    pub(crate) fn listen(&self, address: &str) -> TcpListener {
+        let address = address.to_owned();
+        self.there(move || TcpListener::bind(address).unwrap())
+    }
+
     /// Whether somebody there is greeted at `address`.
-    #[allow(unsafe_code)]
     fn is_greeted(&self, address: &str) -> bool {
-        let network = fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
         let address = address.parse().unwrap();
-        let talk = move || {
-            // SAFETY: the descriptor is open; only this thread moves there.
-            assert_eq!(unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+        self.there(move || {
             let patience = Duration::from_secs(2);
             TcpStream::connect_timeout(&address, patience)
                 .is_ok_and(|mut stream| greeted(&mut stream).starts_with("220 mote.test"))
+        })
+    }
+
+    /// Does something there.
+    #[allow(unsafe_code)]
+    fn there<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
+        let moved = move || {
+            // SAFETY: the descriptor is open; only this thread moves there.
+            assert_eq!(unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+            what()
         };
-        std::thread::spawn(talk).join().unwrap()
+        std::thread::spawn(moved).join().unwrap()
     }
 }
 

@@ -23,6 +23,7 @@ mod listeners;
 mod load;
 mod logging_in;
 mod memory;
+mod network;
 mod next_hop;
 mod peers;
 mod programs;

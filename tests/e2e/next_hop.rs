@@ -16,7 +16,11 @@ impl NextHop {
     /// `offers` are lines of the answer to EHLO; whoever has `refused` in his address gets 550,
     /// whoever has `later` 450.
     pub(crate) fn start(offers: &[&str]) -> NextHop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        NextHop::by(TcpListener::bind("127.0.0.1:0").unwrap(), offers)
+    }
+
+    /// By a listener of somebody else's making.
+    pub(crate) fn by(listener: TcpListener, offers: &[&str]) -> NextHop {
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let offers: Vec<String> = offers.iter().map(ToString::to_string).collect();
