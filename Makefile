@@ -66,6 +66,11 @@ fmt: rust ## format the source
 bench: build ## messages a second beside the least that any receiver must do
 	sh tests/bench/bench.sh $(MOTE)
 
+.PHONY: rate
+rate: build peers ## messages relayed a second, beside Postfix; and the system calls of each
+	python3 tests/bench/rate.py $(MOTE)
+	python3 tests/bench/rate.py $(MOTE) calls
+
 .PHONY: hostile scale
 hostile: build ## peers who mean harm, at full length; HOSTILE images (a million) of each kind
 	TESTED_BINARY=$(MOTE) $(CARGO) test --quiet --profile crash --test hostile -- --ignored --nocapture --test-threads 1

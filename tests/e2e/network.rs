@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,7 @@ fn shim(place: &Place) -> Option<PathBuf> {
 }
 
 /// Serves with the shim, if the binary takes it; a static one does not.
-fn serve_shimmed(place: &Place, library: &PathBuf, variable: (&str, PathBuf)) -> Mote {
+fn serve_shimmed(place: &Place, library: &Path, variable: (&str, PathBuf)) -> Mote {
     let mut command = Command::new("env");
     command.arg(format!("LD_PRELOAD={}", library.display()));
     command.arg(format!("{}={}", variable.0, variable.1.display())).arg(binary());

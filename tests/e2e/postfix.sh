@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs the unpacked Postfix as a receiver in the foreground: 127.0.0.1:PORT into FOLDER/Maildir.
+# With RELAYHOST in the environment it sends all on to that instead.
 # usage: postfix.sh FOLDER PORT [MECHANISM...]. With mechanisms nobody sends mail without a login by
 # one of them, as alice with the password on standard input, by Cyrus SASL. Needs root, as Postfix does. Debian's own users stand in for those
 # that the package would create, so nothing outside FOLDER is touched.
@@ -78,6 +79,15 @@ smtpd_sasl_auth_enable = yes
 smtpd_sasl_local_domain = postfix.test
 smtpd_sasl_security_options = noanonymous
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+EOF
+fi
+if [ -n "${RELAYHOST:-}" ]; then
+    # Takes mail for anyone from here, and sends it there.
+    cat >>"$folder/etc/main.cf" <<EOF
+relayhost = $RELAYHOST
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+virtual_mailbox_domains =
 EOF
 fi
 cat >"$folder/etc/master.cf" <<EOF
