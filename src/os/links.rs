@@ -27,8 +27,19 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Begins to watch.
-    pub(crate) fn open() -> io::Result<Links> {
+    /// Begins to watch, or says why not: nothing depends on it but how soon things go on.
+    pub(crate) fn watch() -> Option<Links> {
+        let links = Links::open();
+        if let Err(error) = &links {
+            log::warn!(
+                "the system does not tell when the network changes: {error}; mail that waits for \
+                 it goes as 'retry' says, and an interface that is made anew needs a restart"
+            );
+        }
+        links.ok()
+    }
+
+    fn open() -> io::Result<Links> {
         Ok(Links { socket: UdpSocket::from(open()?) })
     }
 

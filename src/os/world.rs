@@ -280,7 +280,7 @@ impl World {
             reactor.add_tls(tls);
         }
         // Before the listeners: an interface that changes meanwhile is told.
-        let links = watch_network();
+        let links = Links::watch();
         let (listeners, interfaces) = listen(&mut reactor, settings)?;
         if let Some(links) = &links {
             reactor.add_links(links.as_raw_fd()).map_err(system("watch the network"))?;
@@ -400,18 +400,6 @@ impl World {
             }
         }
     }
-}
-
-/// Nothing depends on it but how soon mail goes that waits for the network.
-fn watch_network() -> Option<Links> {
-    let links = Links::open();
-    if let Err(error) = &links {
-        ::log::warn!(
-            "the system does not tell when the network changes: {error}; mail that waits for it \
-             goes as 'retry' says, and an interface that is made anew needs a restart"
-        );
-    }
-    links.ok()
 }
 
 fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
