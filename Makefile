@@ -108,6 +108,12 @@ cross-test-one: # another target on another day
 	@set -- $(TARGETS); shift $$(( $$(date +%j | sed 's/^0*//') % $$# )); \
 	timeout 420 sh cross/test.sh $$1 || case $$? in 77) ;; 124) echo "skipped: $$1 was not done within 7 minutes" ;; *) exit 1 ;; esac
 
+# How often the machine of `make image-test` is switched off, on each file system.
+ROUNDS ?= 3
+.PHONY: image-test
+image-test: ## switch a whole machine off under load, ROUNDS times on each of four file systems
+	@sh cross/image-test.sh $(ROUNDS) $(FILESYSTEMS)
+
 # Where it goes: PREFIX, below DESTDIR for packages.
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -400,7 +400,12 @@ pub fn ensure_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
     {
         std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))?;
     }
-    std::fs::set_permissions(directory, Permissions::from_mode(mode))
+    let set = std::fs::set_permissions(directory, Permissions::from_mode(mode));
+    // vfat has no such modes: how it is mounted decides. Where nobody else can write, other users'
+    // sendmail has to wait for the daemon, and nothing is open to anyone.
+    let is_closed = || found.permissions().mode() & 0o022 == 0;
+    let refused = set.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPERM));
+    if refused && found.uid() == process::user_id() && is_closed() { Ok(()) } else { set }
 }
 
 #[cfg(test)]
