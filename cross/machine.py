@@ -9,6 +9,9 @@ boots with an initramfs of busybox and mote and a disk for the spool. Mail comes
 network from two clients; at a random moment qemu is killed. At the next boot all that was
 acknowledged has to arrive, whole, at a next hop on this side; nothing acknowledged may be lost.
 
+The MTD is a part of the machine's memory that a file on this side holds (phram): block2mtd keeps what
+jffs2 has written in its page cache, where no sync reaches it, and is no flash in this respect.
+
 What qemu had been given stays, as in a disk with a battery: what is lost is what the machine had in
 its memory, its page cache and half-done writes of the file system. A cache in the disk that loses
 writes is what `make crash` cuts through. What a kernel does not have is said in one line.
@@ -30,12 +33,16 @@ import time
 
 PATIENCE = 180
 DISK_BYTES = 64 << 20
+# Flash is a part of the machine's memory, which is a file on this side and survives; the initramfs lies
+# at the upper end of it.
+MEMORY_BYTES, FLASH_BYTES = 256 << 20, 16 << 20
+FLASH_AT = MEMORY_BYTES // 2
 # What each file system needs of the kernel, beside what all need.
 MODULES = {
     "ext4": ["ext4", "crc32c_generic"],
     "f2fs": ["f2fs", "crc32_generic"],
     "vfat": ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"],
-    "jffs2": ["jffs2", "block2mtd", "mtdblock"],
+    "jffs2": ["jffs2", "phram"],
 }
 COMMON = ["virtio_pci", "virtio_blk", "virtio_net", "af_packet"]
 
@@ -45,13 +52,16 @@ busybox mount -t proc none /proc
 busybox mount -t sysfs none /sys
 busybox mount -t devtmpfs none /dev
 busybox mount -t tmpfs none /run
-for module in $(busybox cat /modules/order); do busybox insmod /modules/$module || echo "MACHINE no $module"; done
+for module in $(busybox cat /modules/order); do
+    case $module in phram.ko) words="phram=flash,FLASH_AT,FLASH_BYTES,0x10000" ;; *) words= ;; esac
+    busybox insmod /modules/$module $words || echo "MACHINE no $module"
+done
 busybox ifconfig lo 127.0.0.1 up
 busybox ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 busybox route add default gw 10.0.2.2
 kind=$(busybox sed 's/.*spool=\\([a-z0-9]*\\).*/\\1/' /proc/cmdline)
 case $kind in
-    jffs2) echo /dev/vda,65536 >/sys/module/block2mtd/parameters/block2mtd; busybox sleep 1; device=mtd0 ;;
+    jffs2) device=mtd0 ;;
     *) device=/dev/vda ;;
 esac
 busybox mount -t $kind $device /mnt || { echo "MACHINE cannot mount $kind"; busybox poweroff -f; }
@@ -171,7 +181,7 @@ class Machine:
             shutil.copy(path, f"{tree}/modules")
         files = {
             "modules/order": "\n".join(os.path.basename(path) for path in order) + "\n",
-            "init": INIT,
+            "init": INIT.replace("FLASH_AT", hex(FLASH_AT)).replace("FLASH_BYTES", hex(FLASH_BYTES)),
             "etc/passwd": "root:x:0:0:root:/:/bin/sh\n",
             "mote.conf": (
                 "hostname = box.test\nlisten = 0.0.0.0:25\nspool = /mnt/spool\nrun = /run/mote\n"
@@ -191,8 +201,10 @@ class Machine:
     def format(self):
         with open(self.disk, "wb") as file:
             if self.kind == "jffs2":
-                # Erased flash; half a disk, since jffs2 reads all of it to mount.
-                file.write(b"\xff" * (DISK_BYTES // 2))
+                # The machine's memory, with erased flash in it.
+                file.truncate(MEMORY_BYTES)
+                file.seek(FLASH_AT)
+                file.write(b"\xff" * FLASH_BYTES)
             else:
                 file.truncate(DISK_BYTES)
         command = {
@@ -210,15 +222,23 @@ class Machine:
         return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)}
 
     def boot(self):
+        if self.kind == "jffs2":
+            memory = f"memory-backend-file,id=ram,size={MEMORY_BYTES},mem-path={self.disk},share=on"
+            medium = ["-object", memory, "-machine", "memory-backend=ram"]
+            flash = f" memmap={hex(FLASH_BYTES)}${hex(FLASH_AT)}"
+        else:
+            drive = f"file={self.disk},if=none,format=raw,id=disk"
+            medium = ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
+            flash = ""
         # Emulated throughout: /dev/kvm is there on machines where it does not work.
         command = [
             f"{self.root}/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none",
             "-L", f"{self.root}/usr/share/seabios", "-L", f"{self.root}/usr/share/qemu",
             "-machine", "pc,accel=tcg", "-m", "256",
             "-kernel", self.kernel, "-initrd", os.path.join(self.folder, "initramfs"),
-            "-append", f"console=ttyS0 quiet panic=-1 spool={self.kind}",
+            "-append", f"console=ttyS0 quiet nokaslr panic=-1 spool={self.kind}{flash}",
             "-serial", f"file:{self.console}",
-            "-drive", f"file={self.disk},if=none,format=raw,id=disk", "-device", "virtio-blk-pci,drive=disk",
+            *medium,
             "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:25",
             "-device", "virtio-net-pci,netdev=net,romfile=",
         ]  # fmt: skip
