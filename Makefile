@@ -66,7 +66,10 @@ fmt: rust ## format the source
 bench: build ## messages a second beside the least that any receiver must do
 	sh tests/bench/bench.sh $(MOTE)
 
-.PHONY: rate
+.PHONY: rate hops
+hops: build peers ## 1000 mixed messages into each real next hop, killed in the middle
+	TESTED_BINARY=$(MOTE) HOPS=$(or $(HOPS),1000) $(CARGO) test --test e2e hops:: -- --nocapture --test-threads 1
+
 rate: build peers ## messages relayed a second, beside Postfix; and the system calls of each
 	python3 tests/bench/rate.py $(MOTE)
 	python3 tests/bench/rate.py $(MOTE) calls

@@ -17,6 +17,7 @@ mod conversation;
 mod domains;
 mod durability;
 mod extensions;
+mod hops;
 mod instance;
 mod latency;
 mod listeners;

@@ -116,7 +116,6 @@ peer postfix postfix smtp-sink usr/sbin/smtp-sink smtp-source usr/sbin/smtp-sour
 peer sasl 'sasl2-bin libsasl2-modules libsasl2-modules-db' saslpasswd2 usr/sbin/saslpasswd2
 peer haproxy haproxy haproxy usr/sbin/haproxy
 peer inetd openbsd-inetd inetd usr/sbin/inetd
+node smtp-server 3.21.6
 peer exim exim4-daemon-light exim4 usr/sbin/exim4
 peer opensmtpd opensmtpd
-peer dovecot 'dovecot-core dovecot-lmtpd'
-peer dnsmasq dnsmasq-base dnsmasq usr/sbin/dnsmasq
