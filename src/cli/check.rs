@@ -31,6 +31,7 @@ fn check(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     let examined = examined.and_then(|loaded| {
         let mut faults = AliasFiles::read(&loaded.config).faults;
         faults.extend(configuration::key_faults(&loaded));
+        faults.extend(configuration::protection_faults(&loaded));
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
     });
     let loaded = match examined {

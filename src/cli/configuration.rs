@@ -136,6 +136,38 @@ pub fn key_faults(loaded: &Loaded) -> Vec<String> {
     loaded.config.relays.iter().filter_map(fault).collect()
 }
 
+/// What is wrong with the files by which relays are verified, and those that this machine shows
+/// there. As with keys, mail waits meanwhile.
+pub fn protection_faults(loaded: &Loaded) -> Vec<String> {
+    let Loaded { config, file, text } = loaded;
+    let told = |relay: &config::Relay, key: &str, why: String| {
+        let in_section = config::find_line(text, "relay", &relay.name, key);
+        let line = in_section.or_else(|| config::find_line(text, "", "", key));
+        match (file, line) {
+            (Some(file), Some(line)) => format!("{}:{line}: {key}: {why}", file.display()),
+            _ => format!("relay {}: {why}", relay.name),
+        }
+    };
+    let mut lines = Vec::new();
+    for relay in config.relays.iter().filter(|relay| relay.scheme != config::Scheme::Smtp) {
+        let ca = relay.tls.ca.as_ref().or(config.ca.as_ref().filter(|_| relay.tls.pins.is_empty()));
+        // Whether this system has CAs of its own is told when they are needed.
+        if let Some(Err(why)) = ca.map(|ca| tls::examine_ca(Some(Path::new(ca)))) {
+            lines.push(told(relay, "ca", why));
+        }
+        let Some(client) = &relay.tls.client else { continue };
+        let (cert, key) = (PathBuf::from(&client.cert), PathBuf::from(&client.key));
+        let files = tls::Files { listener: relay.name.clone(), cert, key };
+        if let Err(unusable) = tls::examine(&files) {
+            let is_cert = unusable.is_about(&files.cert);
+            let key = if is_cert { "client-cert" } else { "client-key" };
+            lines.push(told(relay, key, unusable.to_string()));
+        }
+    }
+    lines.dedup();
+    lines
+}
+
 /// The files of each listener that speaks TLS, by its number.
 pub fn certificates(config: &Config) -> Vec<Option<tls::Files>> {
     let files = |listener: &Listener| match &listener.tls {

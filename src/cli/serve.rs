@@ -51,6 +51,7 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     output::start(level(&loaded.config, context), has_priorities());
     // Mail is taken all the same, and waits.
     configuration::key_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
+    configuration::protection_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
     let Loaded { mut config, file, .. } = loaded;
     let mut aliases = read_aliases(&mut config).unwrap_or_default();
     process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
@@ -288,6 +289,8 @@ fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, worl
     match checked {
         Ok(loaded) => {
             configuration::key_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
+            let faults = configuration::protection_faults(&loaded);
+            faults.iter().for_each(|line| log::error!("{line}"));
             let Loaded { mut config, file, .. } = loaded;
             *aliases = read_aliases(&mut config).unwrap_or_default();
             let old = daemon.config();

@@ -153,6 +153,9 @@ impl Daemon {
         config.spool.clone_from(&self.config.spool);
         config.run.clone_from(&self.config.run);
         config.keep_listeners(&self.config);
+        if config.relays != self.config.relays || config.ca != self.config.ca {
+            self.forwarder.outdate();
+        }
         self.config = config;
         for index in 0..self.sessions.capacity() {
             if let Some((_, session)) = self.sessions.at(index) {

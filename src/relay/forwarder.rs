@@ -179,6 +179,11 @@ impl Forwarder {
         }
     }
 
+    /// Relays have changed, or how they are verified: what was agreed on with them counts no more.
+    pub fn outdate(&mut self) {
+        self.senders.iter_mut().for_each(Sender::outdate);
+    }
+
     /// A new config: routes are found anew, and everything is due.
     pub fn reload(&mut self, config: &Config, queue: &mut Queue) {
         self.make_lanes(config);

@@ -33,7 +33,8 @@ pub(super) fn words(loss: &Loss) -> Text<REMOTE_TEXT_BYTES_MAX> {
             text,
             "says more before TLS than it was asked: somebody between may have put it there"
         ),
-        Loss::Tls => write!(text, "does not bring the TLS handshake to its end"),
+        Loss::Tls => write!(text, "closed the connection in the middle of the TLS handshake"),
+        Loss::TlsTooSlow => write!(text, "does not bring the TLS handshake to its end"),
         // Told otherwise.
         Loss::Login(_) => Ok(()),
     };

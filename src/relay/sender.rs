@@ -121,6 +121,8 @@ pub struct Sender {
     idle_since: Option<Instant>,
     is_closed: bool,
     is_leaving: bool,
+    /// It was made by a config that has changed: it takes no more mail.
+    is_outdated: bool,
     /// There may be something in `output`, or left there, that nobody is to find (threats 19).
     has_secret: bool,
     /// What the last step of the login came to.
@@ -156,6 +158,7 @@ impl Sender {
             idle_since: None,
             is_closed: false,
             is_leaving: false,
+            is_outdated: false,
             has_secret: false,
             pending: None,
             protection: None,
@@ -177,6 +180,7 @@ impl Sender {
         self.connect_deadline = None;
         self.idle_since = None;
         self.is_leaving = false;
+        self.is_outdated = false;
         self.is_clear = false;
     }
 
@@ -286,7 +290,12 @@ impl Sender {
     /// True when a mail may begin on the connection.
     pub fn is_idle(&self) -> bool {
         let talks = self.state == State::Talking && self.client.is_ready();
-        talks && self.attempt.is_none() && !self.is_leaving
+        talks && self.attempt.is_none() && !self.is_leaving && !self.is_outdated
+    }
+
+    /// What its connection was made by has changed: it ends with the mail that is under way.
+    pub fn outdate(&mut self) {
+        self.is_outdated = self.state != State::Free;
     }
 
     /// True when the connection has served: that it ends now is nobody's fault.
@@ -297,6 +306,11 @@ impl Sender {
     /// Nothing is under way, and leave has not been taken.
     fn may_quit(&self) -> bool {
         self.attempt.is_none() && !self.is_leaving
+    }
+
+    /// Another mail goes by another connection.
+    fn has_no_more(&self) -> bool {
+        self.client.is_spent() || (self.is_outdated && self.client.is_ready())
     }
 
     /// Takes leave of the next hop.
@@ -466,7 +480,7 @@ impl Sender {
     fn take<D: Disk>(&mut self, event: ClientEvent, scope: &mut Scope<'_, D>) -> Option<Progress> {
         let now = scope.now.instant;
         match event {
-            ClientEvent::Wait if self.client.is_spent() && self.may_quit() => {
+            ClientEvent::Wait if self.has_no_more() && self.may_quit() => {
                 self.quit(now);
                 None
             }

@@ -332,7 +332,7 @@ impl Client {
         match self.deadline {
             Some(deadline) if deadline <= now => {
                 let loss = match self.state {
-                    State::AwaitTls => Loss::Tls,
+                    State::AwaitTls => Loss::TlsTooSlow,
                     State::AwaitGreeting if !self.is_secured => Loss::Silent,
                     _ => Loss::TimedOut,
                 };

@@ -124,6 +124,8 @@ pub enum Loss {
     Injected,
     /// TLS was begun and came to nothing.
     Tls,
+    /// Its handshake takes too long.
+    TlsTooSlow,
     /// It did not greet us in time: it may be waiting for TLS.
     Silent,
     /// We are not logged in.

@@ -69,6 +69,8 @@ class Trickle:
 
     def flush(self):
         data = self.outgoing.read()
+        if not data:
+            return
         if how == "leaves" or how == "leaves-implicit":
             self.connection.sendall(data[: len(data) // 2])
             raise ConnectionError("enough")
