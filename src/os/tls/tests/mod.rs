@@ -4,6 +4,7 @@
 
 mod certificates;
 mod hostile;
+mod outgoing;
 
 use super::certificate::Files;
 use super::connection::Connection;
@@ -61,6 +62,8 @@ struct Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // As of a socket, all that is there.
+        self.incoming.make_contiguous();
         match self.incoming.read(into)? {
             0 if self.is_ended => Ok(0),
             0 => Err(io::ErrorKind::WouldBlock.into()),
