@@ -60,6 +60,12 @@ mutants: rust ## break one rule of the queue at a time: does the crash test noti
 fuzz: rust ## fuzz TARGET (without it: each) for SECONDS; MINIMISE=1 renews the corpora
 	@sh tests/fuzz/fuzz.sh $(OUTPUT) $(or $(SECONDS),60) $(TARGET)
 
+.PHONY: man
+man: build ## the manual pages, into target/man
+	@mkdir -p $(OUTPUT)/man
+	@for page in mote.8 mote.conf.5 sendmail.8 mailq.1; do $(MOTE) help --man $${page%.*} >$(OUTPUT)/man/$$page || exit 1; done
+	@echo $(OUTPUT)/man
+
 fmt: rust ## format the source
 	$(CARGO) fmt
 

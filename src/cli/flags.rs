@@ -38,6 +38,9 @@ const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Fl
 const QUEUE_WORDS: &str =
     "ls [--json] | show|rm|retry|hold|release|bounce ID…|all | export ID…|all DIR";
 
+const HELP_WORDS: &str =
+    "[keys | exit | VERB | SECTION | --markdown | --man PAGE | --completion bash]";
+
 /// All verbs.
 pub const VERBS: &[Verb] = &[
     verb("serve", "", "the daemon, in the foreground; HUP reloads, USR1 flushes, TERM leaves"),
@@ -55,7 +58,11 @@ pub const VERBS: &[Verb] = &[
     verb("newaliases", "", "reads the file of aliases and tells every fault in it"),
     verb("check", "", "reads the configuration and tells its effect and every fault in it"),
     verb("gencert", "DIR NAME…", "makes a certificate for machines that you can install it on"),
-    verb("help", "[keys | sendmail | VERB | --markdown]", "this, the configuration's keys, …"),
+    verb(
+        "help",
+        HELP_WORDS,
+        "this, the configuration's keys, a verb, a section, what the codes mean",
+    ),
 ];
 
 /// Options before the verb.

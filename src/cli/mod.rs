@@ -21,6 +21,7 @@ pub mod help;
 pub mod json;
 pub mod listeners;
 pub mod mailq;
+pub mod manual;
 pub mod memory;
 pub mod newaliases;
 pub mod offline;

@@ -36,7 +36,7 @@ pub use nearest::hint;
 pub use parse::{ENVIRONMENT_PREFIX, embedded, find_line, parse, parse_with_environment};
 pub use protection::{RelayTls, Scheme, TlsVersion};
 pub use rewrite::Rewrite;
-pub use table::{key_names, write_markdown, write_plain};
+pub use table::{entries, key_names, section_names, write_markdown, write_plain};
 pub use value::{is_host_name, pattern as parse_pattern};
 pub use warnings::warnings;
 

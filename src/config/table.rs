@@ -606,11 +606,49 @@ pub fn key_names() -> impl Iterator<Item = (&'static str, &'static str)> {
     KEYS.iter().map(|key| (key.section.heading(), key.name))
 }
 
-/// Writes the manual of keys as plain text.
-pub fn write_plain(out: &mut impl fmt::Write) -> fmt::Result {
-    for (place, section) in sections().enumerate() {
-        if place > 0 {
-            writeln!(out, "\n{}", section.heading())?;
+/// A key as a manual shows it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The section, as it is written; empty: above the first.
+    pub heading: &'static str,
+    /// What stands in the section.
+    pub about: &'static str,
+    /// What the key is called.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: String,
+    /// What it is when nobody says; empty: nothing.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// All keys, section by section.
+pub fn entries() -> impl Iterator<Item = Entry> {
+    sections().flat_map(|section| {
+        keys(section).map(move |key| Entry {
+            heading: section.heading(),
+            about: section.about(),
+            name: key.name,
+            takes: key.kind.to_string(),
+            default: bare(key.default),
+            help: key.help,
+        })
+    })
+}
+
+/// The first words of the sections.
+pub fn section_names() -> impl Iterator<Item = &'static str> {
+    Section::NAMED.iter().map(|section| section.kind())
+}
+
+/// Writes the manual of keys as plain text: of all, or of the section that begins with that word.
+pub fn write_plain(out: &mut impl fmt::Write, only: Option<&str>) -> fmt::Result {
+    let wanted = |section: &Section| only.is_none_or(|kind| kind == section.kind());
+    for (place, section) in sections().filter(wanted).enumerate() {
+        let blank = if place > 0 { "\n" } else { "" };
+        if section != Section::Global {
+            writeln!(out, "{blank}{}", section.heading())?;
         }
         write_wrapped(out, "", section.about())?;
         for key in keys(section) {
@@ -697,7 +735,7 @@ mod tests {
     #[test]
     fn the_manual_is_narrow_and_whole() {
         let (mut plain, mut markdown) = (String::new(), String::new());
-        write_plain(&mut plain).unwrap();
+        write_plain(&mut plain, None).unwrap();
         write_markdown(&mut markdown).unwrap();
         assert!(plain.lines().all(|line| line.len() <= 78), "{plain}");
         for key in KEYS {

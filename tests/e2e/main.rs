@@ -23,6 +23,7 @@ mod latency;
 mod listeners;
 mod load;
 mod logging_in;
+mod manual;
 mod memory;
 mod network;
 mod next_hop;

@@ -119,3 +119,4 @@ peer inetd openbsd-inetd inetd usr/sbin/inetd
 node smtp-server 3.21.6
 peer exim exim4-daemon-light exim4 usr/sbin/exim4
 peer opensmtpd opensmtpd
+peer mandoc mandoc mandoc usr/bin/mandoc
