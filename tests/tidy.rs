@@ -447,7 +447,7 @@ fn the_readme_holds_the_table_of_keys() {
 #[test]
 fn every_key_is_documented() {
     let (mut plain, mut markdown) = (String::new(), String::new());
-    mote::config::write_plain(&mut plain).unwrap();
+    mote::config::write_plain(&mut plain, None).unwrap();
     mote::config::write_markdown(&mut markdown).unwrap();
     assert!(mote::config::key_names().count() > 20);
     for (_, key) in mote::config::key_names() {
