@@ -155,6 +155,9 @@
 //!     After a failed sync it is the same, and memory helps (`queue/recall.rs`); what the medium
 //!     does not give back is kept (`queue/unread.rs`).
 //!
+//! Before all of this the daemon opens what it needs (`os/world.rs`), becomes its user
+//! (`os/handover.rs`) and gives up the rest (`os/sandbox/`, by `cli/confinement.rs`).
+//!
 //! Mail of `sendmail` (`cli/sendmail/`) begins at 1 through the submit socket. While the daemon is
 //! down (for `-bs` with `smtp/server.rs` in `cli/sendmail/deputy.rs`) `os/drops.rs` leaves it in
 //! the drop directory, and `intake/import.rs` brings it in at 3; what is no mail there goes by

@@ -192,6 +192,8 @@ fn settings(config: &Config) -> Settings {
         is_system: false,
         tokens: tokens(config),
         mailbox_slots: config.senders,
+        heir: None,
+        places: None,
     }
 }
 

@@ -83,6 +83,10 @@ pub fn read(context: &Context) -> Result<Loaded, Broken> {
         text.map_or((Zeroizing::default(), None), |(text, about)| (text, Some(about)));
     match config::parse_with_environment(&text, &pairs, &host) {
         Ok(mut config) => {
+            // Whom this file's owner trusts with his spool and his secrets.
+            if let Some(user) = config.user.as_deref().and_then(process::user_by_name) {
+                process::set_daemon_user(user);
+            }
             let is_set = config::find_line(&text, "", "", "origin").is_some()
                 || pairs.iter().any(|(name, _)| name == "MOTE_ORIGIN");
             // Under one home nothing of the machine's own settings counts.

@@ -80,7 +80,7 @@ fn make(directory: &str, names: &[String]) -> Result<Exit, Failure> {
 fn hand_over(path: &std::path::Path) {
     use crate::os::process;
     use std::os::unix::fs::{PermissionsExt as _, chown};
-    let Some(daemon) = process::user_by_name(process::DAEMON_USER) else { return };
+    let Some(daemon) = process::daemon_user() else { return };
     // Only root can, and for anybody else it is his own key.
     if process::user_id() == 0 && chown(path, None, Some(daemon.gid)).is_ok() {
         let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o640));

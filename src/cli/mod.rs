@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod configuration;
+mod confinement;
 pub mod control;
 pub mod exit;
 pub mod export;

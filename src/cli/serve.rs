@@ -7,6 +7,7 @@
 
 use super::Context;
 use super::configuration::{self, Broken, Loaded};
+use super::confinement;
 use super::exit::{Exit, Failure, finish};
 use super::listeners;
 use super::unopened::unopened;
@@ -16,7 +17,9 @@ use crate::daemon::turn::{Daemon, Door, batch_max, log_found, tokens};
 use crate::daemon::world::{Clock as _, Event, Random as _};
 use crate::os::alias_files::{AliasFiles, Reading};
 use crate::os::disk::{is_space_guaranteed, is_volatile};
+use crate::os::process::User;
 use crate::os::random::SystemRandom;
+use crate::os::sandbox::Places;
 use crate::os::world::{self, ListenerKind, Settings, World};
 use crate::os::{log as output, mailbox, process, signals};
 use crate::queue::disk::BLOCK_BYTES;
@@ -47,27 +50,43 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
         Failure::new(Exit::CONFIG, last)
     };
     let loaded = configuration::read(context).map_err(broken)?;
-    configuration::examine(&loaded).map_err(broken)?;
     output::start(level(&loaded.config, context), has_priorities());
-    // Mail is taken all the same, and waits.
+    let is_system = process::user_id() == 0 && std::env::var_os("MOTE_HOME").is_none();
+    let user = confinement::user(&loaded.config, is_system)?;
+    configuration::examine(&loaded).map_err(broken)?;
+    process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
+    let spawner = confinement::spawner(&loaded.config, user.as_ref())?;
+    let listen = listeners::places(&loaded.config)?;
+    // Where the aliases lead is looked at before; as whom they are read again they are read below.
+    let files = AliasFiles::read(&loaded.config).files;
+    let permitted = confinement::places(&loaded.config, loaded.file.as_deref(), &files);
+    let (mut world, mut daemon) =
+        open(&loaded.config, &listen, user, permitted.clone(), is_system)?;
+    #[cfg(debug_assertions)]
+    confinement::try_to_escape();
+    if let Some(spawner) = spawner {
+        let started = world.use_spawner(spawner);
+        started.map_err(|error| Failure::new(Exit::SYSTEM, format!("no thread: {error}")))?;
+    }
+    daemon.set_confinement(confinement::tell(world.sandbox()));
+    // As the user that will read them again. Mail is taken all the same, and waits.
     configuration::key_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
     configuration::protection_faults(&loaded).iter().for_each(|line| log::error!("{line}"));
     let Loaded { mut config, file, .. } = loaded;
     let mut aliases = read_aliases(&mut config).unwrap_or_default();
-    process::prepare().map_err(|error| Failure::new(Exit::SYSTEM, error.to_string()))?;
-    let places = listeners::places(&config)?;
-    let (mut world, mut daemon) = open(&config, &places)?;
-    announce(&config, file.as_deref(), &places, &world);
+    daemon.reload(config.clone());
+    announce(&config, file.as_deref(), &listen, &world);
+    let held = Held { context, permitted };
     let mut events = Vec::with_capacity(World::EVENTS_MAX);
     let mut timeout = Some(Duration::ZERO);
     loop {
-        take(timeout, &mut world, &mut events, &mut daemon, &mut aliases, context)?;
+        take(timeout, &mut world, &mut events, &mut daemon, &mut aliases, &held)?;
         for _ in 0..GATHER_MAX {
             if !daemon.may_gather() {
                 break;
             }
             let at_once = Some(Duration::ZERO);
-            take(at_once, &mut world, &mut events, &mut daemon, &mut aliases, context)?;
+            take(at_once, &mut world, &mut events, &mut daemon, &mut aliases, &held)?;
             if events.is_empty() {
                 break;
             }
@@ -83,6 +102,13 @@ fn serve(context: &Context, words: &[OsString]) -> Result<Exit, Failure> {
     }
 }
 
+/// What holds as long as this process.
+struct Held<'a> {
+    context: &'a Context,
+    /// Where files may be opened.
+    permitted: Places,
+}
+
 /// Waits, and lets the daemon take what has come.
 fn take(
     timeout: Option<Duration>,
@@ -90,13 +116,13 @@ fn take(
     events: &mut Vec<Event>,
     daemon: &mut Daemon,
     aliases: &mut AliasFiles,
-    context: &Context,
+    held: &Held<'_>,
 ) -> Result<(), Failure> {
     world
         .wait(timeout, events)
         .map_err(|error| Failure::new(Exit::SYSTEM, format!("cannot wait: {error}")))?;
     if events.iter().any(|event| matches!(event, Event::Reload)) {
-        reload(context, daemon, aliases, world);
+        reload(held, daemon, aliases, world);
     }
     let now = world.now();
     if aliases.have_changed(now.instant, now.unix.seconds) {
@@ -113,15 +139,24 @@ fn take(
     Ok(())
 }
 
-fn open(config: &Config, places: &[(u8, world::Listen)]) -> Result<(World, Daemon), Failure> {
+fn open(
+    config: &Config,
+    places: &[(u8, world::Listen)],
+    user: Option<User>,
+    permitted: Places,
+    is_system: bool,
+) -> Result<(World, Daemon), Failure> {
+    let listen: Vec<world::Listen> = places.iter().map(|(_, place)| place.clone()).collect();
     let settings = Settings {
-        listen: places.iter().map(|(_, place)| place.clone()).collect(),
+        heir: user.map(|user| confinement::heir(config, user, &listen)),
+        places: Some(permitted),
+        listen,
         certificates: configuration::certificates(config),
         run_directory: PathBuf::from(&config.run),
         spool_directory: PathBuf::from(&config.spool),
         spool_size: config.spool_size,
         message_size: config.message_size,
-        is_system: process::user_id() == 0 && std::env::var_os("MOTE_HOME").is_none(),
+        is_system,
         hostname: config.hostname.clone(),
         resolver: config.resolver,
         tokens: tokens(config),
@@ -281,7 +316,8 @@ fn read_aliases(config: &mut Config) -> Option<AliasFiles> {
 }
 
 /// HUP. A config with faults changes nothing.
-fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, world: &mut World) {
+fn reload(held: &Held<'_>, daemon: &mut Daemon, aliases: &mut AliasFiles, world: &mut World) {
+    let Held { context, permitted } = held;
     let checked = configuration::read(context).and_then(|loaded| {
         let faults = configuration::list_faults(&loaded);
         if faults.is_empty() { Ok(loaded) } else { Err(Broken(faults)) }
@@ -302,10 +338,12 @@ fn reload(context: &Context, daemon: &mut Daemon, aliases: &mut AliasFiles, worl
                 ("sessions", config.sessions != old.sessions),
                 ("senders", config.senders != old.senders),
                 ("resolver", config.resolver != old.resolver),
+                ("user", config.user != old.user),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
                 log::warn!("{key} has changed: restart needed");
             }
+            confinement::tell_beyond(&config, file.as_deref(), aliases, permitted);
             output::set_level(level(&config, context));
             daemon.reload(config);
             world.reload_certificates(&configuration::certificates(daemon.config()));

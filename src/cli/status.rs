@@ -11,6 +11,7 @@ use super::exit::{Exit, Failure, finish, print};
 use super::json::{Object, Value};
 use super::mailq::{clean, write_size, write_span};
 use super::{Context, control};
+use crate::os::process;
 use crate::queue::disk::BLOCK_BYTES;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -95,6 +96,20 @@ fn judge(status: &Object) -> (Exit, Vec<String>) {
     (exit, reasons)
 }
 
+/// Who it runs as, and what it could do if somebody took it over.
+fn describe_confinement(text: &mut String, status: &Object) {
+    let Some(uid) = status.number("uid").and_then(|uid| u32::try_from(uid).ok()) else { return };
+    let user = process::user_by_id(uid).map_or_else(|| uid.to_string(), |user| user.name);
+    let _ = write!(text, "runs as   {user}");
+    let kept =
+        [("no_new_privs", "no new privileges"), ("landlock", "landlock"), ("seccomp", "seccomp")];
+    for (name, words) in kept {
+        let without = if status.truth(name) == Some(true) { "" } else { "without " };
+        let _ = write!(text, ", {without}{words}");
+    }
+    let _ = writeln!(text);
+}
+
 fn describe(text: &mut String, status: &Object, exit: Exit, reasons: &[String]) {
     let number = |name| status.number(name).unwrap_or(0);
     let words = |name| clean(status.text(name));
@@ -109,6 +124,7 @@ fn describe(text: &mut String, status: &Object, exit: Exit, reasons: &[String]) 
     };
     let (free, all) = (blocks("free"), blocks("blocks"));
     let _ = writeln!(text, "spool     {}, {free} of {all} free, {safe}", words("spool"));
+    describe_confinement(text, status);
     let messages = count(number("messages"));
     let _ = write!(text, "queue     {messages}, {} waiting", number("waiting"));
     if number("messages") > 0 {

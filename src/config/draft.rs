@@ -332,6 +332,7 @@ fn machine_defaults(host: &Host<'_>) -> Config {
         from: None,
         rewrites: Vec::new(),
         users: None,
+        user: None,
         aliases_file: (!host.is_embedded).then(|| ALIASES_FILE.into()),
         aliases: Aliases::default(),
         spool: if embedded { under_home("spool") } else { "/var/spool/mote".into() },
@@ -493,6 +494,10 @@ impl Given<'_> {
 
     pub(super) fn host_name(&self) -> Result<String, String> {
         value::host_name(self.text)
+    }
+
+    pub(super) fn user_name(&self) -> Result<String, String> {
+        value::user_name(self.text)
     }
 
     pub(super) fn server(&self) -> Result<SocketAddr, String> {

@@ -67,6 +67,9 @@ fn write_places(out: &mut impl Write, config: &Config) -> Result {
     if let Some(server) = config.resolver {
         pair(out, "resolver", server.to_string())?;
     }
+    if let Some(user) = &config.user {
+        pair(out, "user", user)?;
+    }
     pair(out, "spool", &config.spool)?;
     if let Some(size) = config.spool_size {
         pair(out, "spool-size", write_size(size))?;
@@ -207,6 +210,7 @@ mod tests {
         to! = me@example.net
         from = pi@example.net
         users = /etc/mote.users
+        user = mail
         spool = \"/var/my #1 spool\"
         spool-size = 1G
         run = /run/other

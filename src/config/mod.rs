@@ -81,6 +81,8 @@ pub struct Config {
     pub aliases: Aliases,
     /// The file of those who may log in, where a listener names no other; none: nobody.
     pub users: Option<String>,
+    /// Who the daemon becomes, if root starts it; none: the user `mote`, if there is one.
+    pub user: Option<String>,
     /// The directory of the queue image and the drop directory.
     pub spool: String,
     /// The directory of the submit and control sockets.

@@ -213,6 +213,17 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         section: Section::Global,
+        name: "user",
+        kind: Kind::Other("user name"),
+        default: "(mote, if root starts it on a full system and there is such a user)",
+        help: "Who the daemon is once it listens, if root starts it. The spool is given to him; \
+               what it reads later, such as this file and secrets, must be his to read. Local \
+               programs trust root, mote and themselves with mail, so with another one sendmail \
+               needs the daemon.",
+        set: |draft, given| given.user_name().map(|name| draft.config.user = Some(name)),
+    },
+    Key {
+        section: Section::Global,
         name: "spool",
         kind: Kind::Path { bytes_max: PATH_BYTES_MAX },
         default: "(/var/spool/mote; without a file spool under the home)",

@@ -110,6 +110,15 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// The name of a user of this system.
+pub(super) fn user_name(text: &str) -> Result<String, String> {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.$".contains(&byte);
+    if text.is_empty() || text.len() > 32 || !text.bytes().all(is_of_name) {
+        return Err(format!("'{text}' is not a user name; expected one like mote"));
+    }
+    Ok(text.into())
+}
+
 /// A full address.
 pub(super) fn address(text: &str) -> Result<String, String> {
     match Address::parse(text.as_bytes()) {

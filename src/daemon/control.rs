@@ -63,6 +63,21 @@ pub struct Circumstances {
     pub is_stopping: bool,
     /// Files that were no mail, set aside out of the drop directory.
     pub rejected: u32,
+    /// What the daemon could do if somebody took it over.
+    pub confinement: Confinement,
+}
+
+/// Who the daemon runs as, and what it has given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Confinement {
+    /// Its user.
+    pub uid: u32,
+    /// Programs that it runs get no rights that it has not.
+    pub no_new_privileges: bool,
+    /// It opens only what it has to do with.
+    pub landlock: bool,
+    /// It makes only the system calls of a mail server.
+    pub seccomp: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

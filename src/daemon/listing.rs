@@ -5,7 +5,7 @@
 //! also tells who handed it in, and the head of its header; `export` has the bytes as they are
 //! stored, in lines of `{"data":"…"}` in which a character below U+0100 is a byte.
 
-use super::control::{Admin, Circumstances};
+use super::control::{Admin, Circumstances, Confinement};
 use crate::base::ascii::Base62;
 use crate::base::buffer::{Buffer, Text};
 use crate::base::time::Instant;
@@ -440,7 +440,13 @@ impl fmt::Display for StatusLine<'_> {
             ",\"bounced\":{},\"clock_trusted\":{},\"syncs\":{},\"volatile\":{}",
             counters.failed, self.now.unix.trusted, self.syncs, self.circumstances.is_volatile
         )?;
-        let Circumstances { is_stopping, rejected, .. } = self.circumstances;
+        let Circumstances { is_stopping, rejected, confinement, .. } = self.circumstances;
+        let Confinement { uid, no_new_privileges, landlock, seccomp } = confinement;
+        write!(
+            out,
+            ",\"uid\":{uid},\"no_new_privs\":{no_new_privileges},\"landlock\":{landlock},\
+             \"seccomp\":{seccomp}"
+        )?;
         write!(out, ",\"stopping\":{is_stopping},\"rejected\":{rejected},\"relays\":[")?;
         for (number, lane) in self.forwarder.lanes().iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };

@@ -139,6 +139,7 @@ impl Daemon {
                         is_volatile: self.is_volatile,
                         is_stopping: self.drain_until.is_some(),
                         rejected,
+                        confinement: self.confinement,
                     },
                     devices: &self.visitors.devices,
                 };

@@ -11,7 +11,7 @@
 //! When a sync has failed the queue is recovered, with a back-off, while committed mail goes on
 //! being delivered (I11).
 
-use super::control::Control;
+use super::control::{Confinement, Control};
 use super::doors::{Doors, is_beyond_its_number};
 use super::service::Routes;
 use super::world::{Accepted, Event, Peer, Resolver, Token, World};
@@ -79,6 +79,7 @@ pub struct Daemon {
     accept_again: Option<Instant>,
     /// The spool does not survive a reboot.
     pub(super) is_volatile: bool,
+    pub(super) confinement: Confinement,
     owner: Option<u32>,
     /// Somebody could go on at once.
     pub(super) is_busy: bool,
@@ -115,6 +116,7 @@ impl Daemon {
             drain_until: None,
             accept_again: None,
             is_volatile: false,
+            confinement: Confinement::default(),
             owner: None,
             is_busy: true,
             first_served: 0,
@@ -129,6 +131,11 @@ impl Daemon {
     /// The spool lies in memory: `status` says so.
     pub fn set_volatile(&mut self) {
         self.is_volatile = true;
+    }
+
+    /// What it has given up: `status` says so.
+    pub fn set_confinement(&mut self, confinement: Confinement) {
+        self.confinement = confinement;
     }
 
     /// The user it runs as, who may do what root may.

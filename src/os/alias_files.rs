@@ -30,6 +30,11 @@ pub struct AliasFiles {
 }
 
 impl AliasFiles {
+    /// Which they are.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(path, _)| path.as_str())
+    }
+
     /// Reads those of `config`.
     pub fn read(config: &Config) -> Reading {
         let mut files = AliasFiles::default();

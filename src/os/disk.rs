@@ -12,7 +12,7 @@
 use crate::daemon::world::Random as _;
 use crate::os::folder::{Folder, Space, parent, space};
 use crate::os::lock::lock_to_write;
-use crate::os::process;
+use crate::os::process::{self, User};
 use crate::os::random::SystemRandom;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
@@ -217,6 +217,14 @@ impl ImageFile {
         std::fs::rename(&temporary, path).map_err(failed(path, "put it into place"))?;
         folder.sync().map_err(failed(parent, "sync the directory"))?;
         Ok(image)
+    }
+
+    /// Gives it to `user`, if it is root's.
+    pub(super) fn give(&self, user: &User) -> io::Result<()> {
+        match self.file.metadata()?.uid() {
+            0 => std::os::unix::fs::fchown(&self.file, Some(user.uid), Some(user.gid)),
+            _ => Ok(()),
+        }
     }
 
     fn new(file: File, path: &Path) -> Result<ImageFile, ImageError> {

@@ -394,12 +394,6 @@ pub fn ensure_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
     if found.permissions().mode() & 0o7777 == mode {
         return Ok(());
     }
-    if is_shared
-        && process::user_id() == 0
-        && let Some(user) = process::user_by_name(process::DAEMON_USER)
-    {
-        std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))?;
-    }
     let set = std::fs::set_permissions(directory, Permissions::from_mode(mode));
     // vfat has no such modes: how it is mounted decides. Where nobody else can write, other users'
     // sendmail has to wait for the daemon, and nothing is open to anyone.

@@ -7,6 +7,7 @@
 //! is synced in a directory that a power cut takes away is lost all the same.
 //! Limits: a name (with at most a subfolder before it) of 300 bytes.
 
+use crate::os::process::User;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -93,6 +94,11 @@ impl Folder {
     /// What it is and whose.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
+    }
+
+    /// Gives it to `user`.
+    pub(crate) fn give(&self, user: &User) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.file, Some(user.uid), Some(user.gid))
     }
 
     /// How full its file system is, and of what kind.

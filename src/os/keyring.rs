@@ -9,14 +9,15 @@
 //! A program runs on a thread of its own, without a shell (threats 5): an absolute path, fixed
 //! words, PATH, HOME and LANG for an environment, nothing on its standard input. After
 //! half a minute, or with more than [`KEY_BYTES_MAX`] bytes of output, it is killed with its
-//! whole process group. There is no sandbox yet; once there is, the program must be started by a
-//! child that was forked before it (decisions 7).
+//! whole process group. The daemon, which is in a sandbox, has it run by a child that was forked
+//! before (`spawner`, decisions 7); commands run it themselves.
 //!
 //! Files are secrets by the rules of [`super::secret_file`] (threats 19). The first line counts.
 //!
 //! Failure is a sentence that names the place and the cure; it never holds what was read.
 
 use super::secret_file;
+use super::spawner::Spawner;
 use super::vault::{Stamp, stamp};
 use crate::config::KeySource;
 use crate::limits::KEY_BYTES_MAX;
@@ -35,7 +36,7 @@ use std::{env, fs, io};
 use zeroize::Zeroizing;
 
 /// How long a program may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long its failure is told to all who wait for it.
 const FAILURE_TOLD: Duration = Duration::from_secs(5);
 /// What is looked at of what it says on standard error.
@@ -46,7 +47,7 @@ const STACK_BYTES: usize = 128 * 1024;
 /// What a program has of the environment.
 const VARIABLES: [&str; 3] = ["PATH", "HOME", "LANG"];
 
-type Key = Zeroizing<Vec<u8>>;
+pub(super) type Key = Zeroizing<Vec<u8>>;
 
 /// See the module's head.
 pub struct Keys {
@@ -55,6 +56,8 @@ pub struct Keys {
     stamps: Vec<(KeySource, Option<Stamp>)>,
     salted: salted::Memory,
     timeout: Duration,
+    /// Who runs programs; none: threads of this process.
+    spawner: Option<Arc<Spawner>>,
 }
 
 struct Shared {
@@ -94,7 +97,23 @@ impl Keys {
             stamps: Vec::new(),
             salted: salted::Memory::default(),
             timeout: COMMAND_TIMEOUT,
+            spawner: None,
         }
+    }
+
+    /// From now on `spawner` runs the programs.
+    pub(crate) fn use_spawner(&mut self, spawner: Spawner) -> io::Result<()> {
+        let spawner = Arc::new(spawner);
+        let (shared, answers) = (Arc::clone(&self.shared), Arc::clone(&spawner));
+        let work = move || {
+            while let Some((words, printed)) = answers.answer() {
+                shared.ended(words, printed);
+            }
+            shared.fail_all("the process that runs programs is gone: restart needed");
+        };
+        thread::Builder::new().name("key".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
+        self.spawner = Some(spawner);
+        Ok(())
     }
 
     /// The ticket of the next one whose program has ended.
@@ -139,6 +158,17 @@ impl Keys {
         };
         runs.push(run);
         drop(runs);
+        if let Some(spawner) = &self.spawner {
+            return match spawner.run(words) {
+                Ok(()) => Unlock::Pending,
+                Err(what) => {
+                    let program = words.first().map_or("", |word| word);
+                    let told = words_of(format_args!("cmd:{program}: {what}"));
+                    self.shared.lock().retain(|run| run.words != words);
+                    Unlock::Failed(told)
+                }
+            };
+        }
         let (shared, words, timeout) = (Arc::clone(&self.shared), words.to_vec(), self.timeout);
         let work = move || {
             let printed = ask(&words, timeout);
@@ -171,6 +201,15 @@ impl Shared {
         };
         run.told.append(&mut run.waiting);
         drop(runs);
+        self.bell.ring();
+    }
+
+    /// Nobody will answer any more.
+    fn fail_all(&self, why: &str) {
+        for run in self.lock().iter_mut().filter(|run| matches!(run.state, State::Running)) {
+            run.state = State::Failed(words_of(format_args!("{why}")), Instant::now());
+            run.told.append(&mut run.waiting);
+        }
         self.bell.ring();
     }
 }
@@ -315,7 +354,7 @@ fn words_of(text: core::fmt::Arguments<'_>) -> KeyError {
 }
 
 /// Runs the program, to its end or `timeout`.
-fn ask(words: &[String], timeout: Duration) -> Result<Key, KeyError> {
+pub(super) fn ask(words: &[String], timeout: Duration) -> Result<Key, KeyError> {
     let (program, arguments) = words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let fail = |what: core::fmt::Arguments<'_>| words_of(format_args!("cmd:{program}: {what}"));
     let mut command = Command::new(program);

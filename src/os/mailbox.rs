@@ -172,6 +172,20 @@ fn make_maildir(directory: &Path) -> io::Result<Folder> {
     Folder::open(directory)
 }
 
+/// Makes `directory` if it is not there. If it cannot be made, the first mail for it tells why.
+pub(super) fn make_ready(directory: &Path) {
+    if directory.symlink_metadata().is_err() {
+        let _ = make_maildir(directory);
+    }
+}
+
+/// Makes the Maildir `directory` with all that belongs into it.
+pub(super) fn make_whole(directory: &Path) -> io::Result<Folder> {
+    let folder = make_maildir(directory)?;
+    make_folders(&folder)?;
+    Ok(folder)
+}
+
 /// `tmp` comes last and behind the sync, so where it is, the others are and stay.
 fn make_folders(folder: &Folder) -> io::Result<()> {
     for name in ["cur", "new"] {

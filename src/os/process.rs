@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::sync::OnceLock;
 
 /// A user of this system.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,8 +20,27 @@ pub struct User {
     pub home: String,
 }
 
-/// The user that the daemon runs as on a full system.
-pub const DAEMON_USER: &str = "mote";
+/// The user that the daemon runs as on a full system, unless the config names another.
+const DAEMON_USER: &str = "mote";
+
+/// Who that is, once it is known.
+static DAEMON: OnceLock<User> = OnceLock::new();
+
+/// The user that the daemon runs as; none, if there is no such user.
+pub fn daemon_user() -> Option<User> {
+    DAEMON.get().cloned().or_else(|| user_by_name(DAEMON_USER))
+}
+
+/// What that user is called.
+pub fn daemon_name() -> &'static str {
+    DAEMON.get().map_or(DAEMON_USER, |user| user.name.as_str())
+}
+
+/// The config names `user`: once, and before anybody has been asked whom to trust.
+pub fn set_daemon_user(user: User) {
+    // The first one stays; nobody sets a second.
+    let _ = DAEMON.set(user);
+}
 
 const ENTRY_BYTES_MAX: usize = 64 * 1024;
 
@@ -28,13 +48,69 @@ const ENTRY_BYTES_MAX: usize = 64 * 1024;
 /// nor a debugger of the same user sees what mail went through (threats 19).
 #[allow(unsafe_code)]
 pub fn prepare() -> io::Result<()> {
+    // SAFETY: takes no memory, and cannot fail.
+    unsafe { libc::umask(0o077) };
+    forbid_dumps()
+}
+
+#[allow(unsafe_code)]
+fn forbid_dumps() -> io::Result<()> {
     // prctl takes what it is given as longs.
     const NONE: libc::c_ulong = 0;
-    // SAFETY: these calls take and keep no memory.
-    let result = unsafe {
-        libc::umask(0o077);
-        libc::prctl(libc::PR_SET_DUMPABLE, NONE, NONE, NONE, NONE)
-    };
+    // SAFETY: takes no memory.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, NONE, NONE, NONE, NONE) })
+}
+
+/// From root to `user`, with all of its groups, for good. Of what root may do, using any network
+/// interface stays if `keeps_interfaces`: a listener that is bound to one has to be bound again
+/// when that is made anew. The caller has one thread, and has opened what only root can.
+#[allow(unsafe_code)]
+pub fn become_user(user: &User, keeps_interfaces: bool) -> io::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    const YES: libc::c_ulong = 1;
+    let name = CString::new(user.name.as_str())?;
+    // SAFETY: the name is alive; the others take no memory.
+    unsafe {
+        checked(libc::prctl(libc::PR_SET_KEEPCAPS, YES, NONE, NONE, NONE))?;
+        // The group is an int on some systems.
+        checked(libc::initgroups(name.as_ptr(), user.gid as _))?;
+        checked(libc::setresgid(user.gid, user.gid, user.gid))?;
+        checked(libc::setresuid(user.uid, user.uid, user.uid))?;
+    }
+    keep_capabilities(if keeps_interfaces { 1 << CAP_NET_RAW } else { 0 })?;
+    // SAFETY: takes no memory.
+    if user.uid != 0 && unsafe { libc::setresuid(0, 0, 0) } == 0 {
+        return Err(io::Error::other("the way back to root is open"));
+    }
+    // It was allowed again with the change.
+    forbid_dumps()
+}
+
+/// Asks to be traced by the process that has started this one: what nobody in here ever does.
+#[cfg(debug_assertions)]
+#[allow(unsafe_code)]
+pub fn trace_me() -> io::Result<()> {
+    // SAFETY: this request takes no memory.
+    let result = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// linux/capability.h.
+const CAP_NET_RAW: u32 = 13;
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Gives up all capabilities but those.
+#[allow(unsafe_code)]
+fn keep_capabilities(kept: u32) -> io::Result<()> {
+    // Structs cap_user_header and cap_user_data: effective, permitted, inheritable, twice.
+    let header = [CAPABILITY_VERSION_3, 0];
+    let data = [kept, kept, 0, 0, 0, 0];
+    // SAFETY: both pointers are to live records of the length that this version has.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -106,16 +182,12 @@ pub fn user_by_name(name: &str) -> Option<User> {
 /// True for the owners whose sockets and directories a local program may trust with mail: root,
 /// the daemon's user, and itself (decisions: a socket of anybody else could be a trap).
 pub fn is_trusted_owner(uid: u32) -> bool {
-    uid == 0
-        || uid == user_id()
-        || user_by_name(DAEMON_USER).is_some_and(|daemon| daemon.uid == uid)
+    uid == 0 || uid == user_id() || daemon_user().is_some_and(|daemon| daemon.uid == uid)
 }
 
 /// True for the groups that may read secrets: root's, the daemon's, and our own.
 pub fn is_trusted_group(gid: u32) -> bool {
-    gid == 0
-        || gid == group_id()
-        || user_by_name(DAEMON_USER).is_some_and(|daemon| daemon.gid == gid)
+    gid == 0 || gid == group_id() || daemon_user().is_some_and(|daemon| daemon.gid == gid)
 }
 
 /// What the system calls itself; "localhost" if it has no name.

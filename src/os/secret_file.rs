@@ -34,7 +34,7 @@ pub enum SecretError {
 
 impl fmt::Display for SecretError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = process::DAEMON_USER;
+        let user = process::daemon_name();
         match self {
             SecretError::Read(error) => write!(out, "cannot be read: {error}"),
             SecretError::NotAFile => write!(out, "is not a file"),
@@ -111,7 +111,7 @@ fn write(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
             file.set_permissions(Permissions::from_mode(about.mode() & 0o7777))?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let daemon = process::user_by_name(process::DAEMON_USER);
+            let daemon = process::daemon_user();
             let gid = daemon.filter(|_| process::user_id() == 0).map(|daemon| daemon.gid);
             fchown(&file, None, gid)?;
             file.set_permissions(Permissions::from_mode(0o640))?;

@@ -2,7 +2,8 @@
 //!
 //! [`World::open`] takes everything there is to take, in the order that safety wants: signals
 //! before any thread, the image's lock before any socket (a second daemon is told so at once and
-//! touches nothing), threads last. Whatever fails is an [`OpenError`] that names the thing and the
+//! touches nothing); then it gives up what serving does not take (`handover`, `sandbox`), and
+//! threads come last. Whatever fails is an [`OpenError`] that names the thing and the
 //! reason.
 //!
 //! [`World::wait`] allocates nothing and loses nothing: what a caller's vector has no room for
@@ -21,23 +22,25 @@ use crate::os::clock::SystemClock;
 use crate::os::disk::{self, ImageError, ImageFile};
 use crate::os::drops::{self, Drops};
 use crate::os::folder::make_directories;
+use crate::os::handover::{Heir, hand_over};
 use crate::os::keyring::Keys as RelayKeys;
 use crate::os::links::Links;
 use crate::os::listening::{Interfaces, listen};
 use crate::os::log;
-use crate::os::mailbox::Maildirs;
+use crate::os::mailbox::{self, Maildirs};
 use crate::os::process;
 use crate::os::random::SystemRandom;
 use crate::os::reactor::{EVENTS_MAX, Reactor, Ready};
 use crate::os::resolver::{Found, NameResolver};
+use crate::os::sandbox::{self, Places, Sandbox};
 use crate::os::signals::{Signal, Signals};
+use crate::os::spawner::Spawner;
 use crate::os::tls;
 use crate::os::vault::UsersFiles;
 use crate::os::watch::Watch;
 use crate::queue::disk::{BLOCK_BYTES, Block, Disk, DiskError};
 use crate::queue::resize::Extent;
 use crate::relay::mailbox::{Mailbox, MailboxError};
-use core::fmt;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
@@ -57,6 +60,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
 pub use crate::os::listening::{Listen, ListenerKind};
+pub use crate::os::open_error::OpenError;
 
 /// What the world has to know. All of it is settled for the life of the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +88,11 @@ pub struct Settings {
     pub tokens: u16,
     /// How many mails may be on their way into Maildirs at one time.
     pub mailbox_slots: u16,
+    /// Whom this process becomes once it has what only root can have; none: it stays who it is.
+    pub heir: Option<Heir>,
+    /// Where files may be opened from then on, and nothing else done than serving takes; none:
+    /// anything, as tests do.
+    pub places: Option<Places>,
 }
 
 impl Settings {
@@ -113,85 +122,6 @@ pub fn control_path(run_directory: &Path) -> PathBuf {
     run_directory.join("control")
 }
 
-/// Why the world could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// No image, or somebody else's.
-    Image(ImageError),
-    /// A listener could not be made.
-    Listen {
-        /// Address, interface or path.
-        place: String,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// A directory could not be made or used.
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// A certificate or its key cannot be used.
-    Certificate {
-        /// The listener's name.
-        listener: String,
-        /// Which file, and why not.
-        unusable: tls::Unusable,
-    },
-    /// The slots that are configured need more descriptors than there may be.
-    Descriptors {
-        /// So many are needed.
-        needed: u64,
-        /// So many there may be.
-        limit: u64,
-    },
-    /// The system refused something basic.
-    System {
-        /// What was tried.
-        action: &'static str,
-        /// The system's reason.
-        error: io::Error,
-    },
-}
-
-impl OpenError {
-    /// True when another process works on the image: it can be had when that has ended.
-    pub fn is_busy(&self) -> bool {
-        matches!(self, OpenError::Image(ImageError::Busy { .. } | ImageError::Read { .. }))
-    }
-
-    /// True when it is the config that must be changed, or a file that it names.
-    pub fn is_config(&self) -> bool {
-        matches!(self, OpenError::Certificate { .. })
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::Image(error) => write!(formatter, "{error}"),
-            OpenError::Listen { place, error } => {
-                write!(formatter, "cannot listen on {place}: {error}")
-            }
-            OpenError::Directory { path, error } => {
-                write!(formatter, "{}: cannot use the directory: {error}", path.display())
-            }
-            OpenError::Certificate { listener, unusable } => {
-                write!(formatter, "[listen {listener}]: {unusable}")
-            }
-            OpenError::Descriptors { needed, limit } => write!(
-                formatter,
-                "{needed} open files are needed and {limit} allowed: raise the limit (ulimit -n), \
-                 or lower 'sessions' and 'senders'"
-            ),
-            OpenError::System { action, error } => {
-                write!(formatter, "cannot {action}: {error}")
-            }
-        }
-    }
-}
-
 /// Everything outside.
 pub struct World {
     reactor: Reactor,
@@ -208,6 +138,7 @@ pub struct World {
     listeners: Vec<ListenerKind>,
     interfaces: Interfaces,
     links: Option<Links>,
+    sandbox: Option<Sandbox>,
     told: Told,
     /// When the drop directory is looked into next, where there is no watch.
     look: Option<Instant>,
@@ -250,7 +181,8 @@ impl World {
     /// How many events a caller's vector should have room for.
     pub const EVENTS_MAX: usize = EVENTS_MAX + 16;
 
-    /// Takes everything. An image that is missing is made, and laid out by `format`.
+    /// Takes everything, and becomes who serves. An image that is missing is made, and laid out by
+    /// `format`.
     pub fn open(
         settings: &Settings,
         format: impl FnOnce(&mut ImageFile) -> Result<(), DiskError>,
@@ -276,9 +208,6 @@ impl World {
         let is_shared = settings.is_system && process::user_id() == 0;
         drops::ensure_directory(&drop_path, is_shared).map_err(drop_error)?;
         let mut reactor = Reactor::new(settings.tokens).map_err(system("make a poll"))?;
-        if let Some(tls) = open_tls(settings)? {
-            reactor.add_tls(tls);
-        }
         // Before the listeners: an interface that changes meanwhile is told.
         let links = Links::watch();
         let (listeners, interfaces) = listen(&mut reactor, settings)?;
@@ -294,6 +223,7 @@ impl World {
             reactor.add_watch(watch.as_raw_fd()).map_err(system("watch the drop directory"))?;
         }
 
+        let sandbox = become_who_serves(settings, &disk, &mut reactor)?;
         let bell = reactor.bell().map_err(system("make a waker"))?;
         let keys = RelayKeys::new(bell.clone());
         let resolver = NameResolver::start(bell, settings.resolver, &settings.hostname)
@@ -314,10 +244,21 @@ impl World {
             listeners,
             interfaces,
             links,
+            sandbox,
             // Whatever lies in the drop directory has been there before the watch.
             told: Told { drop: true, ..Told::default() },
             look,
         })
+    }
+
+    /// What this process has given up, and what it could not.
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_ref()
+    }
+
+    /// From now on `spawner` runs the programs that print keys.
+    pub fn use_spawner(&mut self, spawner: Spawner) -> io::Result<()> {
+        self.keys.use_spawner(spawner)
     }
 
     /// The listeners; an index is an [`Event::Listener`]'s number.
@@ -400,6 +341,28 @@ impl World {
             }
         }
     }
+}
+
+/// Gives up what serving does not take.
+fn become_who_serves(
+    settings: &Settings,
+    disk: &ImageFile,
+    reactor: &mut Reactor,
+) -> Result<Option<Sandbox>, OpenError> {
+    if let Some(heir) = &settings.heir {
+        let control = control_path(&settings.run_directory);
+        hand_over(heir, disk, &settings.spool_directory, &control)
+            .map_err(|(path, error)| OpenError::Directory { path, error })?;
+    }
+    // What is read again later is read as he who will read it again.
+    if let Some(tls) = open_tls(settings)? {
+        reactor.add_tls(tls);
+    }
+    Ok(settings.places.as_ref().map(|places| {
+        // What is not there when the rules are made cannot be reached when it is.
+        places.write.iter().for_each(|place| mailbox::make_ready(place));
+        sandbox::enter(places)
+    }))
 }
 
 fn system(action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
@@ -620,6 +583,8 @@ mod tests {
             resolver: None,
             tokens: 4,
             mailbox_slots: 1,
+            heir: None,
+            places: None,
         }
     }
 

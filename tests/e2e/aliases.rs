@@ -184,7 +184,8 @@ fn users_without_an_alias_are_never_silently_lost() {
     let lines = |via: &str| {
         format!(
             "relay = hold\naliases = {{dir}}/aliases\n[route @]\nvia = {via}\n\
-             [route x.test]\nvia = maildir:{{dir}}/x\n[clients 127.0.0.9]\nrelay = no\n"
+             [route x.test]\nvia = maildir:{{dir}}/x\n\
+             [route y.test]\nvia = maildir:{{dir}}/local\n[clients 127.0.0.9]\nrelay = no\n"
         )
     };
     let place = Place::new(&lines("reject"));

@@ -13,6 +13,7 @@ mod auth;
 mod bodies;
 mod callers;
 mod clients;
+mod confinement;
 mod conversation;
 mod domains;
 mod durability;
