@@ -10,11 +10,13 @@
 //! - `server` the receiving machine with an owner · `client` the sending one, and replies
 //! - `record` TLS before anything is agreed on · `sasl` logging in, both sides of it
 //! - `message` header and body on their way through, as they are and rewritten
+//! - `names` what name servers say
 //! - `stored` envelope records and drop files
 
 mod client;
 mod line;
 mod message;
+mod names;
 mod proxy;
 mod record;
 mod sasl;
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client", client::client),
     ("command", words::command),
     ("config", settings::config),
+    ("dns", names::dns),
     ("drop", stored::drop_file),
     ("envelope", stored::envelope),
     ("line", line::line),
