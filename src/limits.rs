@@ -85,7 +85,8 @@ pub const REMOTE_TEXT_BYTES_MAX: usize = 200;
 pub const LOG_LINE_BYTES_MAX: usize = 300;
 /// Bad commands in one session before it is closed with 421.
 pub const BAD_COMMANDS_MAX: u8 = 20;
-/// Commands without a transaction (NOOP, RSET, VRFY, HELP …) before a session is closed with 421.
+/// Commands that bring no mail on (NOOP, RSET, VRFY, HELP, a refused RCPT …), from one mail to the
+/// next, before a session is closed with 421: whoever guesses at addresses does not go on for ever.
 pub const IDLE_COMMANDS_MAX: u16 = 1000;
 /// A whole session of a stranger.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);

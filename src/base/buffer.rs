@@ -143,6 +143,12 @@ impl<const BYTES_MAX: usize> Text<BYTES_MAX> {
     pub fn clear(&mut self) {
         self.len = 0;
     }
+
+    /// Forgets it for good: it may have been a password in the wrong place (threats 19).
+    pub fn wipe(&mut self) {
+        self.bytes.zeroize();
+        self.len = 0;
+    }
 }
 
 impl<const BYTES_MAX: usize> PartialEq for Text<BYTES_MAX> {

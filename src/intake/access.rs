@@ -86,7 +86,9 @@ impl Work {
         let Context { config, disk, .. } = context;
         let terms = config.listener(self.listener).auth.as_ref();
         let keys = terms.and_then(|terms| disk.users(&terms.users));
-        match keys.and_then(|keys| keys.users.may_send(name, path, config)) {
+        // Whether there still is such a user cannot be known now.
+        let Some(keys) = keys else { return Err(Reply::LOGIN_UNAVAILABLE) };
+        match keys.users.may_send(name, path, config) {
             Some(true) => Ok(()),
             Some(false) => Err(Reply::NOT_YOUR_SENDER),
             None => Err(Reply::LOGIN_FIRST),

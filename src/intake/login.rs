@@ -76,7 +76,7 @@ impl Login {
     /// This session begins anew, inside TLS: nobody has logged in. What failed stays counted.
     pub fn forget(&mut self) {
         self.exchange.clear();
-        self.name.clear();
+        self.name.wipe();
     }
 
     /// Somebody who is believed says that this user has logged in there. True if there is one of

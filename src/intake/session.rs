@@ -251,10 +251,10 @@ impl Session {
         debug_assert!(self.stand != Stand::AwaitCommit, "a verdict is due");
         self.work.give_up(queue);
         self.stand = Stand::Closing;
-        if !self.work.mechanisms.is_empty() {
-            // What was sent too early, or too long, or to be cancelled, was a password too.
-            self.input.wipe();
-        }
+        // What was sent too early, or too long, to be cancelled, or to a listener where nobody can
+        // log in, was a password too.
+        self.input.wipe();
+        self.work.login.clear();
     }
 
     /// When to call [`Session::timed_out`].
@@ -310,8 +310,11 @@ impl Session {
                     *last_useful = now;
                 }
                 Event::Recipient { path, parameters } => {
-                    server.answer(work.recipient(path, &parameters, context), replies, now);
-                    *last_useful = now;
+                    let reply = work.recipient(path, &parameters, context);
+                    if reply.code == 250 {
+                        *last_useful = now;
+                    }
+                    server.answer(reply, replies, now);
                 }
                 Event::Auth(auth) => {
                     work.log_in(auth, server, replies, context);

@@ -138,6 +138,11 @@ impl Client {
             _ => (),
         }
         match self.parser.step(input) {
+            // Half a line that nobody asked for: no mail may begin behind it, and this state has no
+            // deadline in which the other half would have to come.
+            (_, Parsed::More) if self.state == State::AwaitMail && self.is_ahead => {
+                (0, self.lose(Loss::Garbage, now))
+            }
             (_, Parsed::More) => (0, ClientEvent::Wait),
             (_, Parsed::Garbage) => (0, self.lose(Loss::Garbage, now)),
             (consumed, Parsed::Line { text, is_last }) => {
@@ -264,7 +269,8 @@ impl Client {
         }
         let address = original.split_once(';').filter(|_| self.offer.dsn);
         if let Some((kind, address)) = address
-            && fits_in_xtext(address, ORIGINAL_BYTES_MAX - kind.len().min(ORIGINAL_BYTES_MAX))
+            // With its type and the semicolon (RFC 3461 §4.2).
+            && fits_in_xtext(address, ORIGINAL_BYTES_MAX.saturating_sub(kind.len() + 1))
         {
             say(out, format_args!(" ORCPT={kind};{}", InXtext(address)));
         }
@@ -643,6 +649,37 @@ mod tests {
                 }
                 event => events.push(format!("{event:?}")),
             }
+        }
+    }
+
+    /// Nothing would have ended that wait: its lane's mail stood still until it expired.
+    #[test]
+    fn half_a_line_behind_a_reply_was_waited_on_for_ever() {
+        let mut out = Buffer::new(4096);
+        for half in ["2", "250", "421 clos"] {
+            let input = format!("220 mx.example\r\n250 mx.example\r\n{half}");
+            let (client, events) = client_after(input.as_bytes(), &mut out);
+            assert!(events.last().is_some_and(|event| event.starts_with("Lost(")), "{events:?}");
+            assert!(!client.is_ready());
+            out.clear();
+        }
+    }
+
+    /// RFC 3461 §4.2: 500 characters with the type before it and the semicolon.
+    #[test]
+    fn an_original_recipient_of_a_byte_too_much() {
+        let greeting = b"220 mx.example\r\n250-mx.example\r\n250-PIPELINING\r\n250 DSN\r\n";
+        for (length, is_said) in [(493, true), (494, false)] {
+            let mut out = Buffer::new(4096);
+            let (mut client, _) = client_after(greeting, &mut out);
+            let particulars = Particulars::default();
+            client.begin_mail(&mut out, None, &particulars, NOW);
+            out.clear();
+            let original = format!("rfc822;{}", "a".repeat(length));
+            let to = Address::parse(b"b@c.example").unwrap();
+            client.ask_recipient(&mut out, to, None, &original);
+            let said = String::from_utf8(out.readable().to_vec()).unwrap();
+            assert_eq!(said.contains("ORCPT="), is_said, "{length}");
         }
     }
 

@@ -386,7 +386,7 @@ impl Server {
         terms: &Terms<'_>,
         now: Instant,
     ) -> Event<'a> {
-        let is_idle = self.transaction.is_none() && self.idle_commands >= IDLE_COMMANDS_MAX;
+        let is_idle = self.idle_commands >= IDLE_COMMANDS_MAX;
         match command {
             Command::Quit => self.give_up(Reply::BYE, out),
             _ if is_idle => self.give_up(Reply::TOO_MANY_IDLE, out),

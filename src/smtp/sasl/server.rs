@@ -116,7 +116,7 @@ impl Exchange {
     /// Forgets what was.
     pub fn clear(&mut self) {
         self.step = Step::Idle;
-        self.name.clear();
+        self.name.wipe();
         self.account = None;
         self.first.wipe();
         self.nonce.clear();
