@@ -7,8 +7,8 @@
 //! On a pair of local sockets: the number there; the number, whether it went well, and what was
 //! printed or why not, with its length before it, back. Programs run side by side.
 //!
-//! Not here: running one ([`super::keyring::ask`]), what a key means.
-//! Limits: [`PROGRAMS_MAX`] programs, [`KEY_BYTES_MAX`] bytes of an answer.
+//! Not here: running one (`keyring::ask`), what a key means.
+//! Limits: `PROGRAMS_MAX` programs, [`KEY_BYTES_MAX`] bytes of an answer.
 
 use crate::limits::KEY_BYTES_MAX;
 use crate::os::keyring::{Key, ask};
