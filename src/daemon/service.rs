@@ -188,22 +188,21 @@ impl Daemon {
         let Daemon { config, queue, forwarder, readiness, .. } = self;
         let Some(known) = readiness.get_mut(usize::from(token.0)) else { return };
         let mut budget = TURN_BYTES_MAX;
-        // A next hop that talks without end gets its share like everybody else (threats 25).
-        let mut heard = 0;
         loop {
+            // A next hop that talks without end has its share like everybody else (threats 25).
+            if budget == 0 {
+                self.is_busy = true;
+                break;
+            }
             let Some(sender) = forwarder.sender(slot) else { return };
             let mut has_moved = false;
             if known.readable && sender.wants_read() {
-                if heard >= TURN_BYTES_MAX {
-                    self.is_busy = true;
-                    break;
-                }
                 let room = sender.input_mut();
                 let size = room.len();
                 has_moved = true;
                 match world.receive(token, room) {
                     Transfer::Bytes(count) => {
-                        heard += count;
+                        budget = budget.saturating_sub(count);
                         sender.received(count);
                         known.readable = count == size || known.closed;
                     }
@@ -228,10 +227,6 @@ impl Daemon {
             if known.writable && sender.state == sender::State::Talking {
                 let output = sender.output();
                 if !output.is_empty() {
-                    if budget == 0 {
-                        self.is_busy = true;
-                        break;
-                    }
                     match world.send(token, output) {
                         Transfer::Bytes(count) => {
                             has_moved = true;

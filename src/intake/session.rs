@@ -251,8 +251,7 @@ impl Session {
         debug_assert!(self.stand != Stand::AwaitCommit, "a verdict is due");
         self.work.give_up(queue);
         self.stand = Stand::Closing;
-        // What was sent too early, or too long, to be cancelled, or to a listener where nobody can
-        // log in, was a password too.
+        // What was sent too early, too long, to be cancelled, or in vain, was a password too.
         self.input.wipe();
         self.work.login.clear();
     }
@@ -311,9 +310,7 @@ impl Session {
                 }
                 Event::Recipient { path, parameters } => {
                     let reply = work.recipient(path, &parameters, context);
-                    if reply.code == 250 {
-                        *last_useful = now;
-                    }
+                    *last_useful = if reply.code == 250 { now } else { *last_useful };
                     server.answer(reply, replies, now);
                 }
                 Event::Auth(auth) => {
