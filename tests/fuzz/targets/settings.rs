@@ -14,7 +14,10 @@ pub(super) fn config(input: &[u8]) {
             assert!(warnings(&config).iter().all(|warning| !warning.contains('\n')));
             let mut text = String::new();
             write_effective(&mut text, &config).unwrap();
-            assert_eq!(parse(text.as_bytes(), &host).as_ref(), Ok(&config), "{text}");
+            // A password that stands in the file is not written.
+            if config.literal_key().is_none() {
+                assert_eq!(parse(text.as_bytes(), &host).as_ref(), Ok(&config), "{text}");
+            }
         }
         Err(faults) => {
             let lines = input.split(|byte| *byte == b'\n').count();
