@@ -89,11 +89,11 @@ impl Doors {
         let Some(session) = sessions.get(handle) else { return };
         let is_laggard = source(session).is_some_and(|source| self.laggards.has(source, now));
         if is_one_too_many {
-            session.dismiss(Reply::TOO_MANY_CONNECTIONS, queue);
+            session.turn_away(Reply::TOO_MANY_CONNECTIONS, config, queue);
         } else if !is_stranger(session) {
             session.greet(config, now);
         } else if is_laggard && strangers > self.strangers_max.div_ceil(2) {
-            session.dismiss(Reply::BUSY, queue);
+            session.turn_away(Reply::BUSY, config, queue);
         } else if strangers <= self.strangers_max {
             session.greet(config, now);
         } else if !is_crowded {
@@ -135,13 +135,13 @@ impl Doors {
             if let Some(source) = source(session) {
                 self.laggards.note(source, now);
             }
-            session.dismiss(Reply::BUSY, queue);
+            session.turn_away(Reply::BUSY, config, queue);
             self.attend(sessions, queue, config, now);
         } else if now >= until {
             self.spare = None;
             self.crowd_until = Some(now + CROWD_MIN);
             if let Some(session) = sessions.get(spare) {
-                session.dismiss(Reply::BUSY, queue);
+                session.turn_away(Reply::BUSY, config, queue);
             }
         }
     }

@@ -9,8 +9,20 @@ use super::session::{Session, Stand, Work};
 use crate::base::buffer::Emptiness;
 use crate::base::time::Instant;
 use crate::config::{Config, ListenerTls};
+use crate::queue::Queue;
+use crate::smtp::reply::Reply;
 
 impl Session {
+    /// Says `reply`, a 421, and closes; without a word where TLS was to begin and has not: whoever
+    /// expects it could not read that.
+    pub fn turn_away(&mut self, reply: Reply, config: &Config, queue: &mut Queue) {
+        self.dismiss(reply, queue);
+        let listener = config.listener(self.work.listener);
+        if matches!(listener.tls, ListenerTls::Implicit(_)) && self.work.secured.is_none() {
+            self.replies.clear();
+        }
+    }
+
     /// Says 220, at once or inside TLS; or later, to whoever it is that the peer speaks for.
     pub fn greet(&mut self, config: &Config, now: Instant) {
         if self.stand == Stand::AwaitHeader {

@@ -251,13 +251,16 @@ fn check_characters(text: &[u8], charset: Charset) -> Result<&str, AddressError>
 }
 
 /// No control character (C0, DEL, C1), no separator of lines, no mark that turns the direction of
-/// what follows.
+/// what follows, nothing of no width, by which two addresses look like one. A domain with a joiner
+/// that its script needs can be written as an A-label.
 pub fn is_visible(character: char) -> bool {
     let turns = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    !character.is_control() && !turns
+    let has_no_width =
+        matches!(character, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}');
+    !character.is_control() && !turns && !has_no_width
 }
 
 /// RFC 5322 §3.2.3.
@@ -565,6 +568,16 @@ mod tests {
                         check(&text);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_width_is_no_part_of_an_address() {
+        for hidden in ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'] {
+            for text in [format!("<a{hidden}b@c.example>"), format!("<ab@c{hidden}d.example>")] {
+                let parsed = parse_forward_path(text.as_bytes(), Charset::Utf8);
+                assert_eq!(parsed, Err(AddressError::Control), "{}", text.escape_unicode());
             }
         }
     }

@@ -373,6 +373,24 @@ fn a_certificate_for_the_lan() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A 421 in clear text looked to it like broken TLS.
+#[test]
+fn who_expects_tls_is_not_told_in_clear_text_that_there_is_no_room() {
+    let _running = shared();
+    let place = TlsPlace::new("[clients 127.0.0.1]\nconnections = 1\n");
+    let _mote = place.place.serve();
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", place.implicit)).unwrap();
+    let _first = connect();
+    wait_for("the second to be closed", Duration::from_secs(20), || {
+        let mut told = Vec::new();
+        let mut second = connect();
+        second.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let ended = std::io::Read::read_to_end(&mut second, &mut told);
+        assert!(told.is_empty(), "{}", String::from_utf8_lossy(&told));
+        ended.is_ok()
+    });
+}
+
 /// Decisions 13: more peers with half a record than there are buffers.
 #[test]
 fn half_records_do_not_stop_a_good_client() {
