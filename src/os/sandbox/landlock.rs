@@ -30,17 +30,17 @@ const EXECUTE: u64 = 1;
 const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIRECTORY: u64 = 1 << 3;
-const REMOVE_FILE: u64 = 1 << 5;
-const MAKE_DIRECTORY: u64 = 1 << 7;
-const MAKE_REGULAR: u64 = 1 << 8;
+/// To remove directories and files, and to make character devices, directories, files, sockets,
+/// FIFOs, block devices and symbolic links. It takes these to move what others have put into the
+/// drop directory, whatever it is; the calls that make such things are not to be had (`seccomp`).
+const REMOVE_AND_MAKE: u64 = 0x1ff0;
 const REFER: u64 = 1 << 13;
 const TRUNCATE: u64 = 1 << 14;
 /// All that version 2 knows.
 const KNOWN_BY_2: u64 = (1 << 14) - 1;
 
 const READ: u64 = READ_FILE | READ_DIRECTORY;
-const WRITE: u64 =
-    READ | WRITE_FILE | REMOVE_FILE | MAKE_DIRECTORY | MAKE_REGULAR | REFER | TRUNCATE;
+const WRITE: u64 = READ | WRITE_FILE | REMOVE_AND_MAKE | REFER | TRUNCATE;
 
 /// A struct landlock_ruleset_attr, as version 1 has it.
 #[repr(C)]
