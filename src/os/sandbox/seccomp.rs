@@ -145,9 +145,10 @@ fn filter() -> Vec<Instruction> {
     filter.of_call(libc::SYS_ioctl, |filter| {
         filter.push(LOAD, argument_at(1));
         // The last is asked for an interface's number.
-        for request in [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::SIOCGIFINDEX] {
-            filter.when(IF_EQUAL, request as u32, ALLOW);
-        }
+        filter.when(IF_EQUAL, libc::FIONBIO as u32, ALLOW);
+        filter.when(IF_EQUAL, libc::FIOCLEX as u32, ALLOW);
+        filter.when(IF_EQUAL, libc::FIONREAD as u32, ALLOW);
+        filter.when(IF_EQUAL, INTERFACE_NUMBER, ALLOW);
         filter.push(RETURN, NOT_PERMITTED);
     });
     filter.when(IF_EQUAL, libc::SYS_clone3 as u32, UNKNOWN_CALL);
@@ -156,6 +157,8 @@ fn filter() -> Vec<Instruction> {
     filter.0
 }
 
+/// SIOCGIFINDEX, whose type differs from libc to libc.
+const INTERFACE_NUMBER: u32 = 0x8933;
 /// SOCK_PACKET, which the kernel still has.
 const SOCK_PACKET: u32 = 10;
 
